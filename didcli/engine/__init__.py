@@ -1,0 +1,1 @@
+"""Training, run folders, evaluation, pictures and exports: what the commands call."""

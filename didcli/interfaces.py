@@ -1,0 +1,83 @@
+"""What the engine asks of a dataset, of a method and of a metric.
+
+These are protocols: a plug-in satisfies one by having its attributes, not by inheriting from it.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+class Dataset(Protocol):
+    """Images, and for most sets the ground-truth factors that made them.
+
+    A module in `didcli/data/` has `load(source="auto", data_dir=None) -> Dataset`.
+    """
+
+    name: str
+    source: str
+    """Where the pixels came from: `official sha256:…` or `rendered v1`; recorded in every run."""
+    image_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    factor_names: tuple[str, ...]
+    """Empty where the factors are not known."""
+    factor_sizes: tuple[int, ...]
+    """Number of values of each factor."""
+
+    @property
+    def factors(self) -> "NDArray[np.int64]":
+        """(N, K) values of the factors, each column counted from 0."""
+        ...
+
+    def images(self, rows: "NDArray[np.int64]") -> "NDArray[np.uint8]":
+        """rows: (B,) -> (B, C, H, W), 0..255."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class Method(Protocol):
+    """A generative model with codes. It owns its networks and its optimisers.
+
+    A module in `didcli/methods/` has a frozen dataclass `Config` and
+    `build(config: Config, image_shape: tuple[int, int, int]) -> Method`; the result is a
+    `torch.nn.Module` whose `state_dict()` holds every weight, `g.*`, `d.*`, `e.*` and so on.
+    """
+
+    latent_dim: int
+    """D, the number of codes."""
+    code_range: tuple[float, float]
+    """Smallest and largest value that `traverse` gives to a code."""
+    optimisers: "Mapping[str, torch.optim.Optimizer]"
+
+    def train_step(
+        self, images: "torch.Tensor", rng: "torch.Generator", step: int
+    ) -> "Mapping[str, torch.Tensor]":
+        """Update every weight once; return detached scalars to log.
+
+        images: (B, C, H, W) float32 in [0, 1].
+        rng: the only source of randomness, seeded by the engine from (seed, step).
+        step: counts from 0; schedules are functions of it, so that a method keeps no counter.
+        """
+        ...
+
+    def encode(self, images: "torch.Tensor") -> "torch.Tensor":
+        """(B, C, H, W) float32 in [0, 1] -> (B, D) float32, deterministic."""
+        ...
+
+    def decode(self, codes: "torch.Tensor") -> "torch.Tensor":
+        """(B, D) -> (B, C, H, W) float32 in [0, 1], deterministic."""
+        ...
+
+
+class Metric(Protocol):
+    """A module in `didcli/metrics/`: numpy in, plain numbers out.
+
+    `didcli.metrics` modules declare `def score(table: CodeTable, rng, ...) -> dict`.
+    """
+
+    def score(self, *args: Any, **kwargs: Any) -> dict[str, Any]: ...

@@ -1,0 +1,1 @@
+"""Downloads, image files and terminal pictures."""

@@ -1,0 +1,1 @@
+"""Disentanglement metrics, one file each, found by file name. numpy only."""

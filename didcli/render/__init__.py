@@ -1,0 +1,1 @@
+"""Offline renderers of procedural datasets, in numpy."""
