@@ -1,0 +1,116 @@
+"""The `did` command: registers subcommands, and turns errors and signals into exit codes."""
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+import didcli
+from didcli.commands.download import download
+from didcli.commands.eval import evaluate
+from didcli.commands.export import export
+from didcli.commands.train import train
+from didcli.commands.traverse import traverse
+from didcli.errors import DidError, StorageError, UsageError
+
+# Plain help: drawing it with rich would cost 200 ms.
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command()(download)
+app.command()(train)
+app.command(name="eval")(evaluate)
+app.command()(traverse)
+app.command()(export)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"did {didcli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def did(
+    version: Annotated[  # its callback does the work
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[  # main reads it from sys.argv: anything may fail earlier
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Learn, measure, look at and export disentangled representations of images.
+
+    \b
+    did train                   train on dSprites, in minutes; prints the run folder
+    did eval                    score the latest run: MIG, DCI, SAP and more
+    did traverse --dim 3        what dimension 3 of the latest run does
+    did export --what codes --format jsonl -o - | jq .
+    """
+
+
+# Typer has carried its own copy of click at times and not at others: the base class of its usage
+# errors is found from one that it always exports.
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def main() -> None:
+    """Run the command line and exit; see `didcli.errors` for the exit codes."""
+    signal.signal(signal.SIGTERM, _raise_exit)
+    try:
+        # Not standalone: there, click itself would exit 1 on Ctrl-C and on a closed pipe.
+        code = app(standalone_mode=False)
+        sys.stdout.flush()  # a closed pipe shows here at the latest
+        raise SystemExit(code if isinstance(code, int) else 0)
+    except ClickException as error:
+        error.show()  # type: ignore[attr-defined]
+        raise SystemExit(UsageError.exit_code) from None
+    except DidError as error:
+        _fail(f"error: {error}\nhint: {error.hint}", error.exit_code)
+    except BrokenPipeError:
+        _close_pipe()
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 128 + signal.SIGINT)
+    except MemoryError:
+        _fail("error: out of memory\nhint: use a smaller batch: --set train.batch_size=32", 1)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            _close_pipe()
+        where = f": {error.filename}" if error.filename else ""
+        hint = "free some space, or write elsewhere" if error.errno == errno.ENOSPC else "check it"
+        _fail(f"error: {error.strerror or error}{where}\nhint: {hint}", StorageError.exit_code)
+    except Exception as error:
+        _fail(
+            f"error: {type(error).__name__}: {error} (this is a bug in did)\n"
+            "hint: run it again with --debug for a traceback to report",
+            1,
+        )
+
+
+def _fail(text: str, code: int) -> None:
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    typer.echo(text, err=True)
+    raise SystemExit(code)
+
+
+def _close_pipe() -> None:
+    """End quietly, as a program does whose reader has gone: `did export -o - | head -1`."""
+    # Python would complain once more when it flushes stdout on its way out.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(128 + signal.SIGPIPE)
+
+
+def _raise_exit(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

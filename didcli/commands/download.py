@@ -1,0 +1,261 @@
+"""`did download`: have a dataset on this disk, checked, and print where.
+
+A module in `didcli/data/` says what there is by constants that cost nothing to read:
+
+SOURCES         published alternatives, the preferred one first; each is a RemoteFile, or a tuple of
+                them where several make up the set. Without it there is nothing to fetch.
+Source          the Literal of what its `load` takes as `source`; with "rendered" where it can draw.
+FACTOR_NAMES, FACTOR_SIZES      for the listing; left out where no factors are known.
+
+Files lie in the data folder itself, under their published names; a rendered set is kept there as
+NAME-rendered-vN.bits.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from didcli import registry
+from didcli.commands import _options as options
+from didcli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from didcli.io.download import FetchResult
+    from didcli.io.remote import RemoteFile
+
+_SEE_ALL = "See what there is: did download --list"
+
+
+class Source(StrEnum):
+    """Where a set comes from."""
+
+    OFFICIAL = "official"
+    RENDERED = "rendered"
+
+
+def download(
+    name: Annotated[
+        str | None,
+        typer.Argument(help=f"One of: {', '.join(registry.names('data'))}.", show_default=False),
+    ] = None,
+    source: Annotated[
+        Source, typer.Option(help="The published file, or the set drawn here without a network.")
+    ] = Source.OFFICIAL,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch or draw it again, even if what is here is good.")
+    ] = False,
+    data_dir: options.DataDir = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Print what there is, and what of it is here.")
+    ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fetch a dataset, verify it, and print its path.
+
+    \b
+    did download dsprites                       the published file, resumed and verified
+    did download dsprites --source rendered     the same images drawn here, without a network
+    did download --list                         every dataset, and what of it is here
+
+    An interrupted download goes on where it stopped. Proxies are taken from HTTPS_PROXY and
+    HTTP_PROXY. With DID_MIRROR=URL, files are fetched from URL/NAME instead of their publishers,
+    and verified all the same.
+    """
+    if name is not None:
+        registry.check("data", name)
+    elif not listing:
+        raise UsageError("which dataset?", hint=f"Name one: did download dsprites. {_SEE_ALL}")
+    options.say(f"did download: looking at {name or 'every dataset'} ...", quiet)
+
+    from didcli.io.paths import data_dir as choose_folder
+
+    folder = choose_folder(data_dir)
+    if listing or name is None:
+        names = registry.names("data") if name is None else [name]
+        _print_listings([_listing(_offer(each), folder) for each in names], as_json)
+        return
+    offer = _offer(name)
+    bring = _render if source is Source.RENDERED else _fetch
+    files = bring(offer, folder, force=force, quiet=quiet)
+    if as_json:
+        options.print_json(_result(offer.name, source, folder, files))
+    else:
+        for file in files:
+            typer.echo(file.path)
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """What a data module offers; see the head of this file."""
+
+    name: str
+    module: ModuleType
+    alternatives: "tuple[tuple[RemoteFile, ...], ...]"
+    can_render: bool
+    factors: dict[str, int]
+    """Number of values of each."""
+
+
+def _offer(name: str) -> _Offer:
+    module = registry.load("data", name)
+    alternatives = tuple(
+        each if isinstance(each, tuple) else (each,) for each in getattr(module, "SOURCES", ())
+    )
+    names, sizes = getattr(module, "FACTOR_NAMES", ()), getattr(module, "FACTOR_SIZES", ())
+    return _Offer(
+        name,
+        module,
+        alternatives,
+        can_render=Source.RENDERED in get_args(getattr(module, "Source", None)),
+        factors=dict(zip(names, sizes, strict=True)),
+    )
+
+
+def _fetch(offer: _Offer, folder: Path, *, force: bool, quiet: bool) -> "list[FetchResult]":
+    """The preferred published files: verified, and known to load."""
+    if not offer.alternatives:
+        raise UsageError(f"{offer.name} has no published file to fetch", hint=_SEE_ALL)
+    from didcli.io.download import UnreachableError
+
+    try:
+        files = [
+            _fetch_file(file, folder, force=force, quiet=quiet) for file in offer.alternatives[0]
+        ]
+    except UnreachableError as error:
+        if not offer.can_render:
+            raise
+        raise DataError(
+            str(error),
+            hint="did train needs no download: the rendered set is used. "
+            f"Render it now: did download {offer.name} --source rendered",
+        ) from error
+    # The right bytes may still be more than this machine can read or store: better known now than
+    # when training starts.
+    with options.data_progress(quiet) as on_data:
+        offer.module.load(source="official", data_dir=folder, on_progress=on_data)
+    return files
+
+
+def _fetch_file(file: "RemoteFile", folder: Path, *, force: bool, quiet: bool) -> "FetchResult":
+    from didcli.io.progress import progress
+
+    # Shown before the HTTP client is imported, which takes longer than a user should see nothing.
+    with progress(file.name, total=file.size, unit="B", quiet=quiet) as update:
+        from didcli.io.download import fetch
+
+        result = fetch(
+            file,
+            folder,
+            force=force,
+            on_progress=lambda done, total: update(done, total=total),
+            on_note=lambda text: options.say(text, quiet),
+        )
+    state = "fetched and verified" if result.downloaded else "here already, verified"
+    options.say(f"{file.name}: {state}", quiet)
+    return result
+
+
+def _render(offer: _Offer, folder: Path, *, force: bool, quiet: bool) -> "list[FetchResult]":
+    """The set drawn by this program; a list of one."""
+    if not offer.can_render:
+        raise UsageError(f"{offer.name} cannot be drawn, only fetched", hint=_SEE_ALL)
+    from didcli.io.download import FetchResult
+
+    if force:
+        for path in _rendered(offer.name, folder):
+            path.unlink()
+    with options.data_progress(quiet) as on_data:
+        dataset = offer.module.load(source="rendered", data_dir=folder, on_progress=on_data)
+    path = folder / f"{offer.name}-{dataset.source.replace(' ', '-')}.bits"
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return [FetchResult(path, downloaded=False, size=path.stat().st_size, sha256=sha256)]
+
+
+def _rendered(name: str, folder: Path) -> list[Path]:
+    """What is here of the rendered set, of any version."""
+    return sorted(folder.glob(f"{name}-rendered-v*.bits"))
+
+
+def _result(name: str, source: Source, folder: Path, files: "list[FetchResult]") -> dict[str, Any]:
+    """A single file is described at the top too; of several, the top has the folder and the sum."""
+    described = [
+        {
+            "path": str(file.path),
+            "bytes": file.size,
+            "sha256": file.sha256,
+            "downloaded": file.downloaded,
+        }
+        for file in files
+    ]
+    whole = (
+        described[0]
+        if len(described) == 1
+        else {
+            "path": str(folder),
+            "bytes": sum(file.size for file in files),
+            "sha256": None,
+            "downloaded": any(file.downloaded for file in files),
+        }
+    )
+    return {"schema": 1, "name": name, "source": source.value, **whole, "files": described}
+
+
+def _listing(offer: _Offer, folder: Path) -> dict[str, Any]:
+    """What there is of a set. `here` only says that a file is there: --list verifies nothing."""
+    return {
+        "name": offer.name,
+        "factors": offer.factors,
+        "files": [
+            {
+                "name": file.name,
+                "url": file.url,
+                "bytes": file.size,
+                "sha256": file.sha256,
+                "md5": file.md5,
+                "licence": file.licence,
+                "default": files is offer.alternatives[0],
+                "path": str(folder / file.name),
+                "here": (folder / file.name).is_file(),
+            }
+            for files in offer.alternatives
+            for file in files
+        ],
+        "can_render": offer.can_render,
+        "rendered": [str(path) for path in _rendered(offer.name, folder)],
+    }
+
+
+def _print_listings(listings: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        options.print_json({"schema": 1, "datasets": listings})
+        return
+    for listing in listings:
+        for line in _describe(listing):
+            typer.echo(line)
+
+
+def _describe(listing: dict[str, Any]) -> Iterator[str]:
+    """The lines of a listing for people."""
+    from didcli.io.progress import amount
+
+    yield listing["name"]
+    if listing["factors"]:
+        factors = ", ".join(f"{name} {size}" for name, size in listing["factors"].items())
+        yield f"  factors   {factors}"
+    for file in listing["files"]:
+        size = "size not published" if file["bytes"] is None else amount(file["bytes"], "B")
+        here = "here" if file["here"] else "not here"
+        yield f"  official  {file['name']}, {size}, {file['licence']}: {here}"
+    if listing["can_render"]:
+        here = "here" if listing["rendered"] else "not here"
+        yield f"  rendered  drawn on this machine, no download: {here}"
+    if not listing["files"] and not listing["can_render"]:
+        yield "  nothing to download"

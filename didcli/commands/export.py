@@ -1,0 +1,236 @@
+"""`did export`: a run's networks as ONNX or pt2 files, the codes of images as npz, csv or jsonl."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from didcli.commands import _options as options
+from didcli.commands import _output
+from didcli.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from didcli.engine.export import CodeSource
+    from didcli.engine.runs import Run
+
+
+class What(StrEnum):
+    """What there is to export."""
+
+    encoder = "encoder"
+    generator = "generator"
+    codes = "codes"
+    all = "all"
+
+
+class Format(StrEnum):
+    """What it is written as; also the suffix of its file."""
+
+    pt2 = "pt2"
+    onnx = "onnx"
+    npz = "npz"
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+FORMATS = {
+    What.encoder: (Format.pt2, Format.onnx),
+    What.generator: (Format.pt2, Format.onnx),
+    What.codes: (Format.npz, Format.csv, Format.jsonl),
+}
+"""What each thing can be written as, the default first: pt2 needs nothing but torch."""
+TEXT = (Format.csv, Format.jsonl)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to export."""
+
+    what: What
+    format: Format
+    output: str | None
+    """A path, `-`, or None for the usual name in the run folder."""
+
+
+def export(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder. Without it, the latest under --runs-dir.")
+    ] = None,
+    what: Annotated[What | None, typer.Option(help="By default all; with --images, codes.")] = None,
+    file_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="Models: pt2 (torch.export) or onnx; codes: npz, csv or jsonl. By default what "
+            "the suffix of -o says, else pt2 and npz.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File, or - for stdout; a folder for all. By default in the run folder.",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Codes of the images in this folder, instead of the run's dataset."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N rows of codes.")
+    ] = None,
+    device: Annotated[str, typer.Option(help=options.DEVICE_HELP)] = "auto",
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write the encoder, the generator or the codes of a run to files other programs read.
+
+    \b
+    did export                                        all, into the folder of the latest run
+    did export runs/x --what encoder -o encoder.onnx
+    did export --what codes --format jsonl -o - | jq .
+    did export --what codes --images photos -o photos.csv
+
+    Encoder: images (B, C, H, W) float32 in [0, 1] -> codes (B, D). Generator: codes -> images.
+    Either is read back and compared with the run before it is written.
+    """
+    jobs = plan(what, file_format, output, with_images=images is not None)
+    if output is not None and len(jobs) > 1:
+        _make_folder(Path(output))
+    for job in jobs:
+        if job.output is not None:
+            _output.check(job.output, binary=job.format not in TEXT, as_json=as_json)
+    options.say("did export: getting ready ...", quiet)  # importing torch takes seconds
+
+    from didcli.engine import export as engine
+    from didcli.engine import runs
+
+    if any(job.format is Format.onnx for job in jobs):
+        engine.check_onnx_packages()
+    folder = runs.find_run(run, runs_dir)
+    opened = runs.open_run(folder, device)
+    options.say(f"run {folder}, step {opened.step}, {opened.device}", quiet)
+    files: list[dict[str, Any]] = []
+    for job in jobs:
+        path = job.output or str(folder / f"{job.what}.{job.format}")
+        _output.check(path, binary=job.format not in TEXT)
+        if job.what is What.codes:
+            facts = _export_codes(opened, job, path, images, limit, data_dir, quiet)
+        else:
+            facts = _export_model(opened, job, path, quiet)
+        files.append({"what": job.what, "format": job.format, "path": path, **facts})
+    if as_json:
+        options.print_json({"schema": 1, "run": str(folder), "step": opened.step, "files": files})
+        return
+    for file in files:
+        if file["path"] != _output.STDOUT:
+            typer.echo(file["path"])
+
+
+def plan(
+    what: What | None, file_format: Format | None, output: str | None, *, with_images: bool
+) -> list[Job]:
+    """What to write, as what, and where to. Raises UsageError for options that contradict."""
+    what = what or (What.codes if with_images else What.all)
+    if with_images and what is not What.codes:
+        raise UsageError("--images is for codes", hint="Say --what codes, or leave out --images.")
+    suffix = Path(output or "").suffix.lower().removeprefix(".")
+    named = Format(suffix) if suffix in [*Format] else None
+    if what is not What.all:
+        chosen = file_format or named or FORMATS[what][0]
+        if chosen not in FORMATS[what]:
+            raise UsageError(
+                f"{what} cannot be written as {chosen}",
+                hint=f"--format takes {' or '.join(FORMATS[what])} for it.",
+            )
+        return [Job(what, chosen, output)]
+    if output == _output.STDOUT or named is not None:
+        raise UsageError(
+            f"all makes three files, and -o {output} is one",
+            hint="Choose one with --what, or give -o a folder.",
+        )
+    return [
+        Job(
+            each,
+            chosen := file_format if file_format in formats else formats[0],
+            None if output is None else str(Path(output) / f"{each}.{chosen}"),
+        )
+        for each, formats in FORMATS.items()
+    ]
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the folder {path}: {error.strerror}", hint="Choose another -o."
+        ) from error
+
+
+def _export_model(run: "Run", job: Job, path: str, quiet: bool) -> dict[str, Any]:
+    """Write a network; what there is to say about the file."""
+    from didcli.engine import export as engine
+
+    part: Any = job.what.value
+    file_format: Any = job.format.value
+    options.say(f"exporting the {job.what} to {job.format} ...", quiet)
+    model = engine.export_model(run, part, file_format)
+    _output.write(path, [model.content])
+    options.say(
+        f"{job.what}: read back, it differs from the run by at most {model.max_difference:.2g}",
+        quiet,
+    )
+    return {"bytes": len(model.content), "max_difference": model.max_difference}
+
+
+def _export_codes(
+    run: "Run",
+    job: Job,
+    path: str,
+    images: Path | None,
+    limit: int | None,
+    data_dir: Path | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Write a table of codes; what there is to say about the file."""
+    from didcli.engine import export as engine
+    from didcli.io.progress import progress
+
+    skipped: list[str] = []
+
+    def on_skip(name: str, why: str) -> None:
+        skipped.append(name)
+        options.say(f"skipped {name}: {why}", quiet)
+
+    if images is not None:
+        source = engine.folder_codes(run, images, limit, on_skip)
+    else:
+        # To stdout, the first rows should not wait for the last image.
+        streaming = path == _output.STDOUT and job.format in TEXT
+        source = _dataset_source(run, limit, data_dir, keep=not streaming, quiet=quiet)
+    write = engine.CODE_WRITERS[job.format]
+    with progress("Encoding", total=source.total, unit="images", quiet=quiet) as update:
+        _output.write(path, write(source, update))
+    if skipped:
+        # Even when quiet: whoever reads the table must know that it is not complete.
+        options.say(f"skipped {len(skipped)} of {source.total} files that could not be read")
+    return {"rows": source.total - len(skipped), "skipped": skipped}
+
+
+def _dataset_source(
+    run: "Run", limit: int | None, data_dir: Path | None, *, keep: bool, quiet: bool
+) -> "CodeSource":
+    from didcli.engine import export as engine
+    from didcli.engine import runs
+
+    with options.data_progress(quiet) as on_data:
+        dataset = runs.load_dataset(run.config, data_dir, on_progress=on_data)
+    if dataset.source != run.source:
+        options.say(f"the run was trained on {run.source}, these are {dataset.source}", quiet)
+    return engine.dataset_codes(run, dataset, limit, keep=keep)

@@ -1,0 +1,171 @@
+"""`did train`: options -> settings -> the training loop; prints the run folder on stdout."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from didcli import config as settings
+from didcli import registry
+from didcli.commands import _options as options
+from didcli.commands._signals import graceful_stop
+from didcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from didcli.config import RunConfig
+    from didcli.engine.train import Report
+
+SHOWN = 4
+"""Losses named in the progress line; log.jsonl has them all."""
+
+
+def train(
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Settings to start from: {', '.join(settings.preset_names())}. "
+            f"Without one: {settings.DEFAULT_PRESET}."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings, such as a run's config.yaml.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting: method.lambda_h=0.5"),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help=f"One of: {', '.join(registry.names('methods'))}.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help=f"One of: {', '.join(registry.names('data'))}.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps in all.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes weights, batches and noise.")] = None,
+    device: Annotated[str | None, typer.Option(help=options.DEVICE_HELP)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32 or bf16; auto is bf16 where it is fast.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 is one per core.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder. Without it, a new one under --runs-dir.")
+    ] = None,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    data_dir: options.DataDir = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the checkpoint of --out, or of the latest run."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run that --out holds.")
+    ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a model and write a run folder.
+
+    \b
+    did train                                   DiD on dSprites, minutes on two CPU cores
+    did train --preset did-dsprites --seed 3    the full budget
+    did train --set method.lambda_h=0.5 --steps 20000 --out runs/half
+    did train --resume                          go on with the latest run
+    did traverse "$(did train)" --dim 3
+
+    Flags win over --set, --set over --config, --config over the preset. Ctrl-C and SIGTERM save a
+    checkpoint first; --resume then ends with the very bytes of a run that was not stopped.
+    """
+    if resume and force:
+        raise UsageError("--resume and --force contradict each other", hint="Give one of them.")
+    options.say("did train: getting ready ...", quiet)  # importing torch takes seconds
+
+    from didcli.engine import runs
+    from didcli.engine import train as engine
+    from didcli.io.progress import progress
+
+    if resume and out is None:
+        out = runs.latest_started(runs_dir)
+    flags = _flags(
+        method={"name": method},
+        data={"name": data},
+        train={
+            "steps": steps,
+            "seed": seed,
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+        },
+    )
+    resolved = _resolve(preset, config, assignments or [], flags, out if resume else None)
+    folder = out or runs.new_path(resolved, runs_dir)
+    total = resolved.train.steps
+
+    with graceful_stop() as stop, options.data_progress(quiet) as on_data:
+        options.say(f"run folder {folder}", quiet)
+        with progress("Training", total=total, unit="steps", quiet=quiet) as update:
+            note = ""
+
+            def on_log(report: "Report") -> None:
+                nonlocal note
+                note = _describe(report)
+
+            outcome = engine.run(
+                resolved,
+                folder,
+                resume=resume,
+                force=force,
+                data_dir=data_dir,
+                watcher=engine.Watcher(
+                    on_start=lambda text, step: options.say(_started(text, step), quiet),
+                    on_step=lambda step: update(step, note=note),
+                    on_log=on_log,
+                    on_warning=lambda text: options.say(f"warning: {text}", quiet),
+                    on_data=on_data,
+                    should_stop=stop.requested,
+                ),
+            )
+    if not outcome.finished:
+        options.say(f"stopped at step {outcome.step}, saved; go on with --resume", quiet)
+        stop.leave()
+    if as_json:
+        options.print_json(
+            {"schema": 1, "run": str(folder), "step": outcome.step, "config": resolved.to_dict()}
+        )
+    else:
+        typer.echo(folder)
+
+
+def _resolve(
+    preset: str | None,
+    file: Path | None,
+    assignments: list[str],
+    flags: dict[str, Any],
+    resumed: Path | None,
+) -> "RunConfig":
+    """The settings asked for; on resuming, those of the run, changed by what was asked for."""
+    from didcli.engine import runs
+
+    if resumed is None or not (resumed / runs.CONFIG_NAME).exists():
+        return settings.resolve(preset, file, assignments, flags)
+    former = settings.load_file(resumed / runs.CONFIG_NAME)
+    wanted = settings.resolve(preset, file, assignments, flags, base=former)
+    settings.check_resumable(settings.build([former]), wanted)
+    return wanted
+
+
+def _flags(**sections: dict[str, Any]) -> dict[str, Any]:
+    """Only what was given: an option that was not says nothing."""
+    given = {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in sections.items()
+    }
+    return {section: values for section, values in given.items() if values}
+
+
+def _started(text: str, step: int) -> str:
+    return f"{text}, going on from step {step}" if step else text
+
+
+def _describe(report: "Report") -> str:
+    losses = list(report.losses.items())[:SHOWN]
+    shown = " ".join(f"{name} {value:.3g}" for name, value in losses)
+    return f"{report.images_per_second:.0f} images/s, {shown}"

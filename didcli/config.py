@@ -1,0 +1,279 @@
+"""The settings of a run: typed, layered, and checked as a whole.
+
+Layers, from weakest to strongest: defaults, preset, file, `--set`, flags. A mapping of a layer
+overrides key by key; a layer that names another method (or dataset) drops the weaker layers'
+settings of the former one, which would mean nothing to it.
+
+pydantic is imported lazily: the command line imports this module for `--help`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
+
+import yaml
+from annotated_types import Ge
+
+from didcli import registry
+from didcli.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+PRESETS = Path(__file__).parent / "presets"
+DEFAULT_PRESET = "did-dsprites-quick"
+Precision = Literal["auto", "fp32", "bf16"]
+Layer = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how a method is trained; the same settings for every method."""
+
+    steps: Annotated[int, Ge(1)] = 3_000
+    """Calls to `Method.train_step`, not epochs."""
+    batch_size: Annotated[int, Ge(2)] = 64
+    """Images per step."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Fixes initial weights, the images of every batch, codes and noise."""
+    save_every: Annotated[int, Ge(1)] = 1_000
+    """Steps from one checkpoint to the next."""
+    log_every: Annotated[int, Ge(1)] = 100
+    """Steps from one line of log.jsonl to the next."""
+    picture_every: Annotated[int, Ge(0)] = 1_000
+    """Steps from one picture of traversals to the next; 0 draws none."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    precision: Precision = "auto"
+    """Of convolutions and matrix products; losses and penalties are always in fp32."""
+    threads: Annotated[int, Ge(0)] = 0
+    """CPU threads; 0 is one per core."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A plug-in and its settings: `name` and the fields of that plug-in's `Config`."""
+
+    name: str
+    settings: Any
+    """An instance of the plug-in's frozen dataclass `Config`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, **asdict(self.settings)}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides the outcome of a training run."""
+
+    method: Section
+    data: Section
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for YAML and JSON; `build([config.to_dict()])` gives it back."""
+        return {
+            "method": self.method.to_dict(),
+            "data": self.data.to_dict(),
+            "train": asdict(self.train),
+        }
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+DEFAULTS: Layer = {"method": {"name": "did"}, "data": {"name": "dsprites"}, "train": {}}
+
+
+def resolve(
+    preset: str | None = None,
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+    flags: Layer | None = None,
+    *,
+    base: Layer | None = None,
+) -> RunConfig:
+    """Build the settings from everything a user can give; see the module for the precedence.
+
+    assignments: `section.key=value` texts, the value read as YAML. flags: a layer.
+    base: stands in for the default preset, where no other is named.
+    Raises UsageError naming every problem at once.
+    """
+    if preset is not None or base is None:
+        base = load_preset(preset or DEFAULT_PRESET)
+    layers = [DEFAULTS, base]
+    if file is not None:
+        layers.append(load_file(file))
+    layers += [parse_assignment(text) for text in assignments]
+    return build([*layers, flags or {}])
+
+
+def build(layers: Iterable[Layer]) -> RunConfig:
+    """Merge layers, weakest first, and check the result.
+
+    Raises UsageError with one line for each unknown key, wrong type and value out of range.
+    """
+    merged = _merge(layers)
+    problems: list[str] = []
+    checked: dict[str, Any] = {}
+    kinds: dict[str, registry.Kind] = {"method": "methods", "data": "data"}
+    _check_keys("", merged, ["method", "data", "train"], problems)
+    for section, kind in kinds.items():
+        settings = dict(merged.get(section, {}))
+        name = str(settings.pop("name", ""))
+        try:
+            config_type = registry.load(kind, name).Config
+        except UnknownNameError as error:
+            problems.append(f"{section}.name: {error}. {error.hint}")
+            continue
+        values = _check_dataclass(section, config_type, settings, problems)
+        checked[section] = Section(name, values)
+    checked["train"] = _check_dataclass("train", TrainConfig, merged.get("train", {}), problems)
+    if problems:
+        raise UsageError(
+            "the settings have " + _count(problems) + ":\n" + "\n".join(f"  {p}" for p in problems),
+            hint="did train --help shows where settings come from; a run's config.yaml shows all.",
+        )
+    return RunConfig(**checked)
+
+
+FREE_ON_RESUME = {
+    f"train.{name}"
+    for name in (
+        *("steps", "save_every", "log_every", "picture_every"),
+        *("device", "precision", "threads"),
+    )
+}
+"""What may change when a run goes on: it decides how far and how fast, not where to."""
+
+
+def check_resumable(former: RunConfig, wanted: RunConfig) -> None:
+    """Raises UsageError, naming each setting whose change would make it another run."""
+    before, after = _flat(former), _flat(wanted)
+    changed = [
+        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if key not in FREE_ON_RESUME and before.get(key) != after.get(key)
+    ]
+    if changed:
+        raise UsageError(
+            "resuming would change the run:\n" + "\n".join(f"  {line}" for line in changed),
+            hint="Resume without these settings, or start a new run in another --out.",
+        )
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    return {
+        f"{section}.{key}": value
+        for section, values in config.to_dict().items()
+        for key, value in values.items()
+    }
+
+
+def preset_names() -> list[str]:
+    return sorted(file.stem for file in PRESETS.glob("*.yaml"))
+
+
+def load_preset(name: str) -> Layer:
+    """Raises UnknownNameError when there is no such preset."""
+    if name not in preset_names():
+        raise UnknownNameError(f"no preset {name!r}", hint=registry.suggest(name, preset_names()))
+    return load_file(PRESETS / f"{name}.yaml")
+
+
+def load_file(path: Path) -> Layer:
+    """Read a YAML mapping of sections. Raises UsageError when it is not one."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no settings file {path}", hint="Check the path of --config.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"cannot read {path} as YAML: {' '.join(str(error).split())}",
+            hint="A settings file looks like the config.yaml of a run folder.",
+        ) from error
+    content = {} if content is None else content
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise UsageError(
+            f"{path} is not a mapping of sections (method, data, train) to settings",
+            hint="A settings file looks like the config.yaml of a run folder.",
+        )
+    return cast("Layer", read_numbers(content))
+
+
+def parse_assignment(text: str) -> Layer:
+    """`method.lambda_h=0.5` -> {"method": {"lambda_h": 0.5}}. Raises UsageError."""
+    key, equals, value = text.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and section and name) or "." in name:
+        raise UsageError(
+            f"--set takes section.key=value, got {text!r}",
+            hint="For example: --set method.lambda_h=0.5 --set train.batch_size=128",
+        )
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = value
+    return {section: {name: read_numbers(parsed)}}
+
+
+def read_numbers(value: Any) -> Any:
+    """Turn texts such as 1e-4 into numbers, at any depth: YAML 1.1 reads them as strings."""
+    if isinstance(value, dict):
+        return {key: read_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [read_numbers(entry) for entry in value]
+    if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
+        number = float(value)
+        return int(number) if number.is_integer() else number
+    return value
+
+
+def _merge(layers: Iterable[Layer]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for section, settings in layer.items():
+            if not isinstance(settings, Mapping):
+                merged[section] = settings
+                continue
+            former = merged.get(section, {})
+            renamed = "name" in settings and settings["name"] != former.get("name")
+            merged[section] = {**({} if renamed else former), **settings}
+    return merged
+
+
+def _check_dataclass(section: str, kind: Any, settings: Any, problems: list[str]) -> Any:
+    """An instance of the dataclass `kind`, or None with lines added to `problems`."""
+    from pydantic import ConfigDict, ValidationError, create_model
+
+    hints = get_type_hints(kind, include_extras=True)
+    defined: dict[str, Any] = {f.name: (hints[f.name], f.default) for f in fields(kind)}
+    _check_keys(f"{section}.", settings, list(defined), problems)
+    # Strict, so that `steps: true` or `lr: "fast"` is an error and not a number.
+    model = create_model(kind.__name__, __config__=ConfigDict(strict=True), **defined)
+    try:
+        checked = model.model_validate({key: settings[key] for key in settings if key in defined})
+    except ValidationError as error:
+        problems += _describe(section, error)
+        return None
+    return kind(**{name: getattr(checked, name) for name in defined})
+
+
+def _check_keys(prefix: str, settings: Any, known: list[str], problems: list[str]) -> None:
+    for key in settings:
+        if key not in known:
+            problems.append(f"{prefix}{key}: no such setting. {registry.suggest(str(key), known)}")
+
+
+def _describe(section: str, error: "ValidationError") -> list[str]:
+    lines = []
+    for problem in error.errors():
+        key = ".".join([section, *(str(part) for part in problem["loc"])])
+        lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
+    return lines
+
+
+def _count(problems: list[str]) -> str:
+    return "a problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -1,0 +1,191 @@
+"""One safetensors file holds a whole training state.
+
+Tensors: every weight under its name in the method's `state_dict()` (`g.*`, `d.*`, ...), and every
+optimiser's state as `opt.<optimiser>.<weight>.<exp_avg | exp_avg_sq | step>`. Beside them, in the
+file's `__metadata__`, one canonical JSON text: schema, step, settings, versions, data source and a
+checksum for each tensor. Nothing in it depends on the clock, so equal states are equal bytes.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from didcli.errors import RunError, StorageError
+from didcli.io.atomic import write_bytes
+
+FILE_NAME = "checkpoint.safetensors"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file says, with every checksum verified."""
+
+    tensors: Mapping[str, Tensor]
+    step: int
+    """Training steps done."""
+    config: Mapping[str, Any]
+    """As `RunConfig.to_dict()`."""
+    source: str
+    """Of the training images."""
+    image_shape: tuple[int, int, int]
+    versions: Mapping[str, str]
+    digest: str
+    """SHA-256 of the file, hexadecimal."""
+
+
+def save(
+    path: Path,
+    method: nn.Module,
+    *,
+    step: int,
+    config: Mapping[str, Any],
+    source: str,
+    image_shape: tuple[int, int, int],
+    versions: Mapping[str, str],
+) -> None:
+    """Write the training state of `method`, atomically, once the written bytes are verified.
+
+    An older checkpoint of that name stays until then. Raises StorageError.
+    """
+    tensors = state(method)
+    described = {
+        "schema": SCHEMA,
+        "step": step,
+        "config": config,
+        "source": source,
+        "image_shape": list(image_shape),
+        "versions": versions,
+        "checksums": {name: _checksum(tensor) for name, tensor in tensors.items()},
+    }
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    content = save_tensors(tensors, metadata={"did": text})
+    write_bytes(path, content, verify=lambda written: written == content)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify a checkpoint. Raises RunError when it is missing, damaged or too new."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RunError(
+            f"no checkpoint at {path}",
+            hint="The run may have stopped before its first checkpoint: did train --resume --out "
+            f"{path.parent}",
+        ) from None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}", hint="Check it.") from error
+    try:
+        described = json.loads(_metadata(content)["did"])
+        tensors = load_tensors(content)
+        if described["schema"] != SCHEMA:
+            raise RunError(
+                f"{path} has checkpoint schema {described['schema']}, this version reads {SCHEMA}",
+                hint="Open it with the version of didcli that wrote it: "
+                f"{described.get('versions', {}).get('didcli', 'unknown')}.",
+            )
+        wrong = [
+            name
+            for name, checksum in described["checksums"].items()
+            if name not in tensors or _checksum(tensors[name]) != checksum
+        ]
+        if wrong or len(tensors) != len(described["checksums"]):
+            raise _damaged(path, f"checksum of {', '.join(wrong[:3]) or 'the tensor list'}")
+        return Checkpoint(
+            tensors=tensors,
+            step=int(described["step"]),
+            config=described["config"],
+            source=described["source"],
+            image_shape=tuple(described["image_shape"]),
+            versions=described["versions"],
+            digest=hashlib.sha256(content).hexdigest(),
+        )
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def state(method: nn.Module) -> dict[str, Tensor]:
+    """Every weight and every optimiser state of the method, on the CPU, by name."""
+    tensors = dict(method.state_dict())
+    names = {parameter: name for name, parameter in method.named_parameters()}
+    for label, optimiser in method.optimisers.items():  # type: ignore[operator, union-attr]
+        for parameter, values in optimiser.state.items():
+            for key, value in values.items():
+                tensors[f"opt.{label}.{names[parameter]}.{key}"] = value
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def restore(method: nn.Module, checkpoint: Checkpoint, *, optimisers: bool = True) -> None:
+    """Put a checkpoint's values into `method`, in place.
+
+    Raises RunError when names or shapes differ from what the method has.
+    """
+    own = method.state_dict()
+    stored = {k: v for k, v in checkpoint.tensors.items() if not k.startswith("opt.")}
+    differing = sorted(own.keys() ^ stored.keys()) + [
+        name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape
+    ]
+    if differing:
+        raise RunError(
+            f"the checkpoint does not fit the method: {', '.join(differing[:5])}",
+            hint="It was written by another version of the method, or for other settings.",
+        )
+    method.load_state_dict(stored)
+    if optimisers:
+        _restore_optimisers(method, checkpoint)
+
+
+def _restore_optimisers(method: nn.Module, checkpoint: Checkpoint) -> None:
+    names = {parameter: name for name, parameter in method.named_parameters()}
+    for label, optimiser in method.optimisers.items():  # type: ignore[operator, union-attr]
+        for group in optimiser.param_groups:
+            for parameter in group["params"]:
+                prefix = f"opt.{label}.{names[parameter]}."
+                values = {
+                    name.removeprefix(prefix): value
+                    for name, value in checkpoint.tensors.items()
+                    if name.startswith(prefix)
+                }
+                if values:
+                    optimiser.state[parameter] = {
+                        key: _like(parameter, value) for key, value in values.items()
+                    }
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A copy of `value` laid out in memory as `parameter` is: fused optimisers rely on it."""
+    if value.shape != parameter.shape:  # Adam's count of steps
+        return value.clone().to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
+def _metadata(content: bytes) -> Mapping[str, str]:
+    """The `__metadata__` of a safetensors file: a length (8 bytes), then a JSON header."""
+    length = int.from_bytes(content[:8], "little")
+    if length > len(content) - 8:
+        raise ValueError("the header is longer than the file")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    metadata: Mapping[str, str] = header["__metadata__"]
+    return metadata
+
+
+def _checksum(tensor: Tensor) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the tensor's bytes."""
+    flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.sha256(flat.numpy().tobytes()).hexdigest()[:16]
+
+
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(
+        f"{path} is damaged ({why})",
+        hint="Train again: did train --force --out " + str(path.parent) + ", or restore a copy.",
+    )

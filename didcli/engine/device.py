@@ -1,0 +1,86 @@
+"""Choose the device, the precision and the number of threads of a run."""
+
+import os
+from contextlib import AbstractContextManager
+
+import torch
+
+from didcli.config import Precision
+from didcli.errors import UsageError
+
+
+def available_devices() -> list[str]:
+    """The devices there are, best first: `cuda:0`, ..., `mps`, `cpu`."""
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def choose_device(asked: str) -> torch.device:
+    """`auto` is the best there is; `cuda` is `cuda:0`.
+
+    Raises UsageError when the device is absent, naming those present.
+    """
+    present = available_devices()
+    if asked == "auto":
+        return torch.device(present[0])
+    wanted = "cuda:0" if asked == "cuda" else asked
+    if wanted not in present:
+        raise UsageError(
+            f"device {asked!r} is not there; present: {', '.join(present)}",
+            hint="Pass --device auto, or a device that is present."
+            if asked.startswith(("cuda", "mps", "cpu"))
+            else "--device takes auto, cpu, cuda, cuda:N or mps.",
+        )
+    return torch.device(wanted)
+
+
+def choose_precision(asked: Precision, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the hardware computes in it, float32 elsewhere.
+
+    Raises UsageError when bf16 is asked for on a device that cannot.
+    """
+    if asked == "fp32":
+        return torch.float32
+    fast = _computes_in_bfloat16(device)
+    if asked == "bf16" and device.type == "mps" and not fast:
+        raise UsageError(
+            "bf16 is not supported on mps by this version of torch",
+            hint="Pass --precision fp32, or auto.",
+        )
+    return torch.bfloat16 if asked == "bf16" or fast else torch.float32
+
+
+def choose_threads(asked: int) -> int:
+    """0 is one thread for each core that this process may use."""
+    if asked:
+        return asked
+    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """Convolutions and matrix products inside run in `precision`.
+
+    Without autocast's cache of converted weights: a training step updates weights between two
+    uses of a network, and the cache would go on serving the old ones.
+    """
+    enabled = precision != torch.float32
+    return torch.autocast(device.type, dtype=precision, enabled=enabled, cache_enabled=False)
+
+
+def describe(device: torch.device, precision: torch.dtype, threads: int) -> str:
+    """For the first line of a run: `cpu (2 threads), bf16`."""
+    where = f"cpu ({threads} thread{'s' * (threads > 1)})" if device.type == "cpu" else str(device)
+    if device.type == "cuda":
+        where += f" ({torch.cuda.get_device_name(device)})"
+    return f"{where}, {'bf16' if precision == torch.bfloat16 else 'fp32'}"
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False

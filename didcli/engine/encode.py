@@ -1,0 +1,126 @@
+"""Encode a whole dataset once; every metric then reads from the table of codes."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+from didcli.errors import DataError, StorageError
+from didcli.interfaces import Dataset
+from didcli.io.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from didcli.engine.runs import Run
+
+BATCH_SIZE = 2048
+"""Images fetched and encoded at a time."""
+RUN_TO_RUN_TOLERANCE = 1e-3
+"""Largest difference, relative to the largest code, between two encodings of one image: kernels for
+different batch sizes add in different orders, and no more."""
+
+Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""(B, C, H, W) uint8 images, 0..255 -> (B, D) codes."""
+OnProgress = Callable[[int, int], None]
+"""Called with the images encoded so far, and their total."""
+
+
+def encode_images(
+    encode: Encode, dataset: Dataset, on_progress: OnProgress | None = None
+) -> NDArray[np.float32]:
+    """The codes of every image of the dataset, in its order: (N, D) float32.
+
+    encode: any encoder, in evaluation mode and float32.
+    Raises DataError when it gives an image another code in other company: it was left in training
+    mode, or it samples its codes. Raises DataError for codes of another shape, or not finite.
+    """
+    total = len(dataset)
+    codes: NDArray[np.float32] | None = None
+    for start in range(0, total, BATCH_SIZE):
+        rows = np.arange(start, min(start + BATCH_SIZE, total))
+        batch = _checked(encode(dataset.images(rows)), rows)
+        if codes is None:
+            codes = np.empty((total, batch.shape[1]), dtype=np.float32)
+        codes[rows] = batch
+        if on_progress is not None:
+            on_progress(int(rows[-1]) + 1, total)
+    if codes is None:
+        raise DataError("the dataset is empty", hint="Choose a dataset with images.")
+    _check_repeatable(encode, dataset, codes)
+    return codes
+
+
+def encode_dataset(
+    run: "Run", dataset: Dataset, on_progress: OnProgress | None = None
+) -> NDArray[np.float32]:
+    """The codes of every image under the model of a run: (N, D) float32.
+
+    Kept in the run folder, under the digest of the checkpoint, for the next call; codes of older
+    checkpoints are deleted. A damaged file, or one made from other images, is made anew. A folder
+    that cannot be written to costs the next call its time and nothing else.
+    """
+    cache = run.path / f"codes-{run.digest[:12]}.safetensors"
+    labels = {"checkpoint": run.digest, "source": dataset.source}
+    shape = len(dataset), run.latent_dim
+    cached = _read_cache(cache, labels, shape)
+    if cached is not None:
+        return cached
+    codes = encode_images(run.encode, dataset, on_progress)
+    try:
+        write_bytes(cache, to_safetensors({"codes": codes}, {**labels, "sha256": _digest(codes)}))
+    except StorageError:
+        return codes
+    for old in run.path.glob("codes-*.safetensors"):
+        if old != cache:
+            old.unlink(missing_ok=True)
+    return codes
+
+
+def _read_cache(
+    path: Path, labels: dict[str, str], shape: tuple[int, int]
+) -> NDArray[np.float32] | None:
+    """The codes kept in `path`, or None unless it holds what is asked for, undamaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            written: dict[str, str] = file.metadata() or {}
+            codes: NDArray[np.float32] = file.get_tensor("codes")
+    except (OSError, SafetensorError, json.JSONDecodeError):
+        return None
+    expected = {**labels, "sha256": _digest(codes)}
+    fits = codes.shape == shape and codes.dtype == np.float32 and written == expected
+    return codes if fits else None
+
+
+def _digest(codes: NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(codes).data).hexdigest()
+
+
+def _checked(codes: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    if codes.ndim != 2 or len(codes) != len(rows):
+        raise DataError(
+            f"the encoder made codes of shape {codes.shape} from {len(rows)} images",
+            hint="An encoder returns one row of codes for each image.",
+        )
+    if not np.isfinite(codes).all():
+        raise DataError(
+            f"the encoder made codes that are not finite, from images {rows[0]} to {rows[-1]}",
+            hint="The model diverged: use an earlier checkpoint, or train again.",
+        )
+    return codes
+
+
+def _check_repeatable(encode: Encode, dataset: Dataset, codes: NDArray[np.float32]) -> None:
+    """Encode a few images again, among others than before."""
+    rows = np.linspace(0, len(dataset) - 1, num=min(64, len(dataset))).astype(np.int64)
+    again = _checked(encode(dataset.images(rows)), rows)
+    difference = np.abs(again - codes[rows]).max()
+    if difference > RUN_TO_RUN_TOLERANCE * np.abs(codes[rows]).max():
+        raise DataError(
+            f"the encoder gives the same image different codes (they differ by {difference:.3g})",
+            hint="Put the model in evaluation mode, and take the mean where it samples codes.",
+        )

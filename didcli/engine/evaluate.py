@@ -1,0 +1,289 @@
+"""Score codes against the factors behind them.
+
+Five lines score any encoder:
+
+    from didcli.engine.evaluate import code_table, evaluate
+    report = evaluate(code_table(codes, factors))
+    print(report["scores"])
+"""
+
+import importlib.metadata
+import itertools
+import json
+import platform
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from didcli import registry
+from didcli.engine.encode import encode_dataset
+from didcli.errors import DataError, UsageError
+from didcli.io.atomic import write_text
+from didcli.metrics._guards import inspect
+from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
+from didcli.metrics._table import CodeTable, code_table
+
+if TYPE_CHECKING:
+    from didcli.engine.runs import Run
+
+__all__ = [
+    "CodeTable",
+    "EvaluationProtocol",
+    "code_table",
+    "evaluate",
+    "evaluate_run",
+    "read_code_table",
+]
+
+SCHEMA = 1
+EVAL_NAME = "eval.json"
+LARGEST_CODE_FILE = 8 * 2**30
+"""Bytes that a file of codes may unpack to."""
+LIBRARIES = ("didcli", "numpy", "scikit-learn", "scipy", "numba")
+"""Versions to record: scikit-learn's solvers have changed scores twice."""
+
+OnProgress = Callable[[str, int, int, str], None]
+"""Called with the title of the stage, the steps done, their total, and what is next."""
+Outcome = Result | str
+"""What a metric gave, or why it has no score."""
+
+
+def evaluate(
+    table: CodeTable,
+    metrics: Sequence[str] | None = None,
+    protocol: EvaluationProtocol | None = None,
+    *,
+    shuffled: bool = False,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Score a table with the metrics named, all by default; the object that `--json` prints.
+
+    shuffled: score the table with its codes shuffled against its factors, too, in `chance`.
+    Its keys: `schema`, `scores`, `protocol`, `data`, `details` (per latent and per factor, of the
+    first seed, by metric), `versions`, `notes`. A score that is undefined is None, with a note.
+    With several seeds `scores` and `chance` are means over them, and `scores_sd` (n - 1) and
+    `scores_per_seed` are added.
+    Raises UnknownNameError for a metric that does not exist, UsageError for a senseless protocol.
+    """
+    protocol = protocol or EvaluationProtocol()
+    _check_counts(protocol)
+    names = list(metrics or registry.names("metrics"))
+    for name in names:
+        registry.check("metrics", name)
+    tables = {"scores": table}
+    if shuffled:
+        tables["chance"] = _shuffled(table, protocol.eval_seed)
+
+    outcomes: dict[str, dict[str, list[Outcome]]] = {kind: {} for kind in tables}
+    seeds = range(protocol.eval_seed, protocol.eval_seed + protocol.eval_seeds)
+    steps = list(itertools.product(tables, names, seeds))
+    for done, (kind, name, seed) in enumerate(steps):
+        if on_progress is not None:
+            on_progress("Scoring", done, len(steps), name)
+        outcomes[kind].setdefault(name, []).append(_score(tables[kind], name, protocol, seed))
+
+    facts, notes = inspect(table, protocol)
+    return {
+        "schema": SCHEMA,
+        **_summary(outcomes["scores"], several=len(seeds) > 1),
+        **({"chance": _summary(outcomes["chance"])["scores"]} if shuffled else {}),
+        "protocol": protocol.as_dict(),
+        "data": facts,
+        "details": _details(outcomes["scores"]),
+        "versions": _versions(),
+        "notes": notes + _notes(outcomes["scores"]),
+    }
+
+
+def evaluate_run(
+    run: "Run",
+    metrics: Sequence[str] | None = None,
+    protocol: EvaluationProtocol | None = None,
+    *,
+    shuffled: bool = False,
+    data_dir: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Score a run on the dataset it was trained on, and keep the report as its `eval.json`.
+
+    The report has the keys of `evaluate`, and `run`: path, step, checkpoint, method, data source.
+    Raises DataError when the factors of the dataset are not known.
+    """
+    dataset = run.dataset(data_dir)
+    if not dataset.factor_names:
+        raise DataError(
+            f"the factors of {dataset.name!r} are not known, so nothing can be scored",
+            hint="Evaluate on a dataset with factors, or choose among runs with --select.",
+        )
+
+    def on_encode(done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress("Encoding", done, total, "")
+
+    codes = encode_dataset(run, dataset, on_encode)
+    table = code_table(codes, dataset.factors, dataset.factor_sizes, dataset.factor_names)
+    report = evaluate(table, metrics, protocol, shuffled=shuffled, on_progress=on_progress)
+    report["run"] = {
+        "path": str(run.path),
+        "step": run.step,
+        "checkpoint": run.digest,
+        "method": run.config.method.name,
+        "dataset": dataset.name,
+        "data_source": dataset.source,
+        "training_seed": run.config.train.seed,
+    }
+    report["versions"]["torch"] = importlib.metadata.version("torch")
+    write_text(run.path / EVAL_NAME, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return report
+
+
+def read_code_table(file: IO[bytes], name: str) -> CodeTable:
+    """Read an npz with `codes` (N, D) and `factors` (N, K), and perhaps `factor_sizes` and
+    `factor_names` (K,).
+
+    name: what errors call the file. Raises DataError when it is not such a file. Never unpickles.
+    """
+    hint = "Save one with numpy.savez(file, codes=..., factors=..., factor_sizes=...)."
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > LARGEST_CODE_FILE:
+            raise DataError(f"{name} unpacks to {unpacked:,} bytes, too many for codes", hint=hint)
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            codes, factors = arrays["codes"], arrays["factors"]
+            sizes = arrays.get("factor_sizes")
+            names = arrays.get("factor_names")
+    except KeyError as error:
+        raise DataError(f"{name} is not a file of codes: {error.args[0]}", hint=hint) from error
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise DataError(f"{name} is not a file of codes: {error}", hint=hint) from error
+    return code_table(
+        codes,
+        factors,
+        None if sizes is None else np.ravel(sizes).tolist(),
+        None if names is None else np.ravel(names).tolist(),
+    )
+
+
+def _score(table: CodeTable, name: str, protocol: EvaluationProtocol, seed: int) -> Outcome:
+    """One metric with a generator of its own, as in the reference."""
+    metric = registry.load("metrics", name)
+    try:
+        result: Result = metric.score(table, np.random.RandomState(seed), protocol)
+    except UndefinedError as error:
+        return str(error)
+    return result
+
+
+def _summary(
+    outcomes: Mapping[str, Sequence[Outcome]], *, several: bool = False
+) -> dict[str, dict[str, Any]]:
+    """`scores`, and for several evaluations `scores_sd` and `scores_per_seed`, by score."""
+    per_seed: dict[str, list[float | None]] = {
+        key: [_number(outcome, key) for outcome in evaluations]
+        for name, evaluations in outcomes.items()
+        for key in registry.load("metrics", name).SCORES
+    }
+    summary: dict[str, dict[str, Any]] = {
+        "scores": {key: _over_seeds(np.mean, values) for key, values in per_seed.items()}
+    }
+    if several:
+        summary["scores_sd"] = {key: _over_seeds(_sd, vals) for key, vals in per_seed.items()}
+        summary["scores_per_seed"] = per_seed
+    return summary
+
+
+def _number(outcome: Outcome, key: str) -> float | None:
+    if isinstance(outcome, str):
+        return None
+    value = float(outcome.scores[key])
+    return value if np.isfinite(value) else None
+
+
+def _over_seeds(statistic: Callable[[Any], Any], values: Sequence[float | None]) -> float | None:
+    """None as soon as one evaluation has no score: the others would be a biased choice."""
+    return None if None in values else float(statistic(values))
+
+
+def _sd(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1))
+
+
+def _details(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    return {
+        name: _plain(evaluations[0].details)
+        for name, evaluations in outcomes.items()
+        if isinstance(evaluations[0], Result)
+    }
+
+
+def _notes(outcomes: Mapping[str, Sequence[Outcome]]) -> list[str]:
+    notes = []
+    for name, evaluations in outcomes.items():
+        for outcome in evaluations:
+            if isinstance(outcome, str):
+                notes.append(f"{name}: not defined: {outcome}")
+                continue
+            notes += [f"{name}: {note}" for note in outcome.notes]
+            notes += [
+                f"{name}: {key} is not defined: it came out as {value}"
+                for key, value in outcome.scores.items()
+                if not np.isfinite(value)
+            ]
+    return list(dict.fromkeys(notes))  # the same note of several seeds once, in order
+
+
+def _shuffled(table: CodeTable, seed: int) -> CodeTable:
+    """The table with its codes in random order: the same latents, factors they know nothing of."""
+    order = np.random.default_rng(seed).permutation(len(table))
+    return replace(table, codes=table.codes[order])
+
+
+def _plain(value: Any) -> Any:
+    """Nested lists, numbers and strings for JSON; None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _check_counts(protocol: EvaluationProtocol) -> None:
+    counts = {
+        "train points": protocol.train_points,
+        "test points": protocol.test_points,
+        "variance points": protocol.variance_points,
+        "evaluation seeds": protocol.eval_seeds,
+        "threads": protocol.threads,
+    }
+    for what, count in counts.items():
+        smallest = 2 if what.endswith("points") else 1
+        if count < smallest:
+            raise UsageError(
+                f"{what} must be at least {smallest}, got {count}",
+                hint="did eval --help shows the defaults, which are the literature's.",
+            )
+    if not 0 <= protocol.eval_seed <= 2**32 - protocol.eval_seeds:
+        raise UsageError(
+            f"an evaluation seed must be in 0 .. 2^32 - 1, got {protocol.eval_seed}",
+            hint="Pass --eval-seed 0.",
+        )

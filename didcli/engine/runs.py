@@ -1,0 +1,230 @@
+"""Run folders: `config.yaml`, `checkpoint.safetensors`, `log.jsonl`, `eval.json`, pictures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from didcli import registry
+from didcli.config import RunConfig, build
+from didcli.engine import checkpoint as checkpoints
+from didcli.engine.device import choose_device
+from didcli.errors import DataError, DidError, RunConflictError, RunError, StorageError
+from didcli.interfaces import Dataset
+
+if TYPE_CHECKING:
+    from didcli.interfaces import Method
+
+CONFIG_NAME = "config.yaml"
+LOG_NAME = "log.jsonl"
+EVAL_NAME = "eval.json"
+PICTURE_NAME = "traversal.png"
+LOCK_NAME = ".lock"
+BATCH_SIZE = 256
+"""Images per pass of `encode` and `decode`. Fixed, so that codes do not depend on the caller."""
+
+
+class Run:
+    """A trained model, read from its run folder. Weights are in float32 and evaluation mode."""
+
+    def __init__(
+        self, path: Path, checkpoint: checkpoints.Checkpoint, device: torch.device
+    ) -> None:
+        """Raises RunError when the checkpoint does not fit the method it names."""
+        self.path = path
+        self.config: RunConfig = _read_config(path, checkpoint)
+        self.step = checkpoint.step
+        self.digest = checkpoint.digest
+        """SHA-256 of the checkpoint file, hexadecimal."""
+        self.source = checkpoint.source
+        """Where the training images came from."""
+        self.image_shape = checkpoint.image_shape
+        """(C, H, W)."""
+        self.device = device
+        method = build_method(self.config, self.image_shape)
+        checkpoints.restore(method, checkpoint, optimisers=False)
+        self.method: torch.nn.Module = method.to(device).eval()
+        self.latent_dim: int = cast("Method", method).latent_dim
+        self.code_range: tuple[float, float] = cast("Method", method).code_range
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(B, C, H, W) uint8, 0..255 -> codes (B, D). Raises DataError for another shape."""
+        if images.ndim != 4 or images.shape[1:] != self.image_shape or images.dtype != np.uint8:
+            raise DataError(
+                f"the run encodes uint8 images of shape (B, {_shape(self.image_shape)}), "
+                f"got {images.dtype} ({_shape(images.shape)})",
+                hint="Resize the images, and give values from 0 to 255.",
+            )
+        batches = [
+            cast("Method", self.method).encode(to_unit_range(part, self.device)).cpu().numpy()
+            for part in _parts(images)
+        ]
+        return np.concatenate(batches) if batches else np.empty((0, self.latent_dim), np.float32)
+
+    def decode(self, codes: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """Codes (B, D) -> (B, C, H, W), 0..255. Raises DataError for another shape or NaN."""
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim or not np.isfinite(codes).all():
+            raise DataError(
+                f"the run decodes finite codes of shape (B, {self.latent_dim}), "
+                f"got ({_shape(codes.shape)})",
+                hint="Give one row of numbers for each image.",
+            )
+        batches = []
+        for part in _parts(codes):
+            tensor = torch.from_numpy(part.astype(np.float32)).to(self.device)
+            images = cast("Method", self.method).decode(tensor)
+            batches.append((images * 255.0).round().to(torch.uint8).cpu().numpy())
+        return np.concatenate(batches) if batches else np.empty((0, *self.image_shape), np.uint8)
+
+    def dataset(self, data_dir: Path | None = None) -> Dataset:
+        """The dataset that the run was trained on."""
+        return load_dataset(self.config, data_dir)
+
+
+def open_run(path: Path | str, device: str = "auto") -> Run:
+    """Read a run from its folder. Raises RunError when there is none, or it is damaged."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise RunError(f"no run folder {folder}", hint="did train makes one, and prints its path.")
+    return Run(folder, checkpoints.load(folder / checkpoints.FILE_NAME), choose_device(device))
+
+
+def find_run(path: Path | None, runs_dir: Path) -> Path:
+    """`path`, or without one the latest run under `runs_dir`. Raises RunError when there is none.
+
+    The latest is the one whose checkpoint was written last.
+    """
+    if path is not None:
+        return path
+    latest = max(
+        runs_dir.glob(f"*/{checkpoints.FILE_NAME}"),
+        key=lambda file: file.stat().st_mtime,
+        default=None,
+    )
+    if latest is None:
+        raise RunError(
+            f"no run under {runs_dir}", hint="Train one with did train, or name a run folder."
+        )
+    return latest.parent
+
+
+def new_path(config: RunConfig, runs_dir: Path) -> Path:
+    """A folder name that sorts by time and tells runs apart: `20260131-235959-did-dsprites-s0`."""
+    started = datetime.now().strftime("%Y%m%d-%H%M%S")
+    data = Path(config.data.name).stem
+    return runs_dir / f"{started}-{config.method.name}-{data}-s{config.train.seed}"
+
+
+def latest_started(runs_dir: Path) -> Path | None:
+    """The run that was begun or saved last, whether or not it has a checkpoint yet."""
+    written = [
+        (file.stat().st_mtime, file.parent)
+        for name in (CONFIG_NAME, checkpoints.FILE_NAME)
+        for file in runs_dir.glob(f"*/{name}")
+    ]
+    return max(written)[1] if written else None
+
+
+def claim(folder: Path, *, resume: bool, force: bool) -> None:
+    """Make the folder, or see that a run may be written into it.
+
+    Raises RunConflictError when it holds a run, unless `resume` or `force`; also, even then, when
+    it holds other files and no run: a mistyped path must not mix a run into somebody's folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {file.name for file in folder.iterdir()} - {LOCK_NAME}
+    except (FileExistsError, NotADirectoryError):
+        raise RunConflictError(f"{folder} is a file", hint="Choose another --out.") from None
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the run folder {folder}: {error.strerror}", hint="Choose another --out."
+        ) from error
+    holds_run = bool(found & {CONFIG_NAME, checkpoints.FILE_NAME})
+    if found and not holds_run:
+        raise RunConflictError(
+            f"{folder} holds other files and no run", hint="Choose a new folder for --out."
+        )
+    if holds_run and not (resume or force):
+        raise RunConflictError(
+            f"{folder} already holds a run",
+            hint="Go on with it: --resume. Replace it: --force. Or choose another --out.",
+        )
+
+
+def clear(folder: Path) -> None:
+    """Delete what a former run wrote into the folder, and nothing else."""
+    names = (CONFIG_NAME, checkpoints.FILE_NAME, LOG_NAME, EVAL_NAME, PICTURE_NAME)
+    for path in [folder / name for name in names] + list(folder.glob("codes-*")):
+        path.unlink(missing_ok=True)
+
+
+def build_method(config: RunConfig, image_shape: tuple[int, int, int]) -> torch.nn.Module:
+    """An untrained method on the CPU; its initial weights are a function of the seed alone."""
+    module = registry.load("methods", config.method.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        method: torch.nn.Module = module.build(config.method.settings, image_shape)
+    return method
+
+
+def load_dataset(config: RunConfig, data_dir: Path | None = None, **options: Any) -> Dataset:
+    """The dataset that the settings name."""
+    module = registry.load("data", config.data.name)
+    settings = {key: value for key, value in config.data.to_dict().items() if key != "name"}
+    dataset: Dataset = module.load(**settings, data_dir=data_dir, **options)
+    return dataset
+
+
+def to_unit_range(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """(B, C, H, W) uint8, 0..255 -> float32 in [0, 1] on the device, channels last."""
+    tensor = torch.from_numpy(images).to(device, non_blocking=True)
+    return tensor.to(torch.float32, memory_format=torch.channels_last).div_(255.0)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder against other trainers. Raises RunConflictError when one holds it."""
+    lock = FileLock(folder / LOCK_NAME, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunConflictError(
+            f"{folder} is in use by another process",
+            hint="Wait for it, or choose another --out.",
+        ) from None
+    except OSError as error:
+        raise StorageError(
+            f"cannot write in {folder}: {error.strerror}", hint="Choose another --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read_config(folder: Path, checkpoint: checkpoints.Checkpoint) -> RunConfig:
+    """The settings as the checkpoint has them: they are covered by its integrity."""
+    try:
+        return build([checkpoint.config])
+    except DidError as error:
+        raise RunError(
+            f"the settings of {folder} cannot be used: {error}",
+            hint="It was written by another version: "
+            f"didcli {checkpoint.versions.get('didcli', 'unknown')}.",
+        ) from error
+
+
+def _parts(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(rows), BATCH_SIZE):
+        yield rows[start : start + BATCH_SIZE]
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

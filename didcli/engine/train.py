@@ -1,0 +1,287 @@
+"""The training loop, the same for every method."""
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+import didcli
+from didcli.config import RunConfig
+from didcli.engine import checkpoint as checkpoints
+from didcli.engine import device as devices
+from didcli.engine import runs
+from didcli.engine.traverse import training_picture
+from didcli.errors import DivergedError, RunError
+from didcli.interfaces import Dataset, Method
+from didcli.io.atomic import write_text
+
+COLLAPSE_FROM = 1_000
+"""Steps before which a generator is not yet judged."""
+COLLAPSE_RATIO = 0.25
+"""A generator whose pixels spread less than this share of the data's is called collapsed."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a log line says."""
+
+    step: int
+    """Steps done."""
+    losses: Mapping[str, float]
+    images_per_second: float
+    """Images of real data, since the line before."""
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What the caller wants to hear of, and how it stops a run."""
+
+    on_start: Callable[[str, int], None] = lambda _text, _step: None
+    """Called with a line that names device, precision and data, and the first step."""
+    on_step: Callable[[int], None] = lambda _step: None
+    """Called with the number of steps done, after each."""
+    on_log: Callable[[Report], None] = lambda _report: None
+    on_warning: Callable[[str], None] = lambda _text: None
+    on_data: Callable[[int, int], None] | None = None
+    """Called with images rendered and their total while a dataset is being made."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked after each step; the state is saved before `run` returns."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    path: Path
+    step: int
+    """Steps done, this time and before."""
+    finished: bool
+    """False when `should_stop` ended it."""
+
+
+@dataclass
+class _Clock:
+    """Measures throughput between two log lines."""
+
+    batch_size: int
+    steps: int
+    last_step: int
+    last_time: float = field(default_factory=time.perf_counter)
+
+    def report(self, step: int, losses: Mapping[str, float]) -> Report:
+        now = time.perf_counter()
+        rate = (step - self.last_step) / max(now - self.last_time, 1e-9)
+        self.last_step, self.last_time = step, now
+        return Report(step, losses, rate * self.batch_size, (self.steps - step) / rate)
+
+
+def run(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    data_dir: Path | None = None,
+    watcher: Watcher | None = None,
+) -> Outcome:
+    """Train into the run folder `out`, going on from its checkpoint with `resume`.
+
+    Raises RunConflictError when `out` holds a run (without `resume` or `force`) or is in use,
+    DivergedError when losses are no longer finite; the last good checkpoint is then kept.
+    """
+    watcher = watcher or Watcher()
+    # Setup.
+    device = devices.choose_device(config.train.device)
+    precision = devices.choose_precision(config.train.precision, device)
+    threads = devices.choose_threads(config.train.threads)
+    torch.set_num_threads(threads)
+    runs.claim(out, resume=resume, force=force)
+    with runs.locked(out):
+        dataset = runs.load_dataset(config, data_dir, on_progress=watcher.on_data)
+        module = runs.build_method(config, dataset.image_shape)
+        # Channels last: convolutions in bfloat16 are fastest so, on CPUs and on GPUs.
+        module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        first_step = 0
+        if force:
+            runs.clear(out)
+        if resume and (out / checkpoints.FILE_NAME).exists():
+            first_step = _resume(out, module, config, dataset)
+        write_text(out / runs.CONFIG_NAME, config.to_yaml())
+        trainer = _Trainer(module, dataset, config, out, device, precision, watcher)
+        where = devices.describe(device, precision, threads)
+        trainer.log_start(first_step, where)
+        watcher.on_start(
+            f"{config.method.name} on {dataset.name} ({dataset.source}), {where}", first_step
+        )
+        return trainer.fit(first_step)
+
+
+class _Trainer:
+    """The loop and what it writes. Knows no method by name."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        dataset: Dataset,
+        config: RunConfig,
+        out: Path,
+        device: torch.device,
+        precision: torch.dtype,
+        watcher: Watcher,
+    ) -> None:
+        self.module, self.method = module, cast("Method", module)
+        self.dataset, self.config, self.out = dataset, config, out
+        self.device, self.precision, self.watcher = device, precision, watcher
+
+    def fit(self, first_step: int) -> Outcome:
+        train = self.config.train
+        clock = _Clock(train.batch_size, train.steps, first_step)
+        self.module.train()
+        done, saved = first_step, first_step
+        for step in range(first_step, train.steps):
+            losses = self._step(step)
+            done = step + 1
+            last = done == train.steps
+            self.watcher.on_step(done)
+            stopping = not last and self.watcher.should_stop()
+
+            # Log. float() waits for the device, so not on every step.
+            if last or stopping or done % train.log_every == 0 or done % train.save_every == 0:
+                values = {name: float(value) for name, value in losses.items()}
+                self._check_finite(done, values)
+                if last or done % train.log_every == 0:
+                    self._log(clock.report(done, values))
+
+            # Save.
+            if last or stopping or done % train.save_every == 0:
+                self.save(done)
+                saved = done
+            if train.picture_every and (last or done % train.picture_every == 0):
+                self._draw()
+            if stopping:
+                return Outcome(self.out, done, finished=False)
+        if saved != done or not (self.out / checkpoints.FILE_NAME).exists():
+            self.save(done)
+        return Outcome(self.out, done, finished=True)
+
+    def _step(self, step: int) -> Mapping[str, torch.Tensor]:
+        """One batch and one update: a function of (seed, step) and of the weights, no more."""
+        train = self.config.train
+        rows = np.random.default_rng((train.seed, step)).integers(
+            len(self.dataset), size=train.batch_size
+        )
+        images = runs.to_unit_range(self.dataset.images(rows), self.device)
+        rng = step_generator(train.seed, step, self.device)
+        with devices.autocast(self.device, self.precision):
+            return self.method.train_step(images, rng, step)
+
+    def save(self, step: int) -> None:
+        checkpoints.save(
+            self.out / checkpoints.FILE_NAME,
+            self.module,
+            step=step,
+            config=self.config.to_dict(),
+            source=self.dataset.source,
+            image_shape=self.dataset.image_shape,
+            versions=versions(),
+        )
+
+    def log_start(self, step: int, where: str) -> None:
+        """Begin log.jsonl, or drop the lines of steps that are going to be done again."""
+        path = self.out / runs.LOG_NAME
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and step else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        write_text(path, "".join(f"{line}\n" for line in kept))
+        self._write_log(
+            event="start", step=step, device=where, source=self.dataset.source, versions=versions()
+        )
+
+    def _log(self, report: Report) -> None:
+        self._write_log(
+            event="log",
+            step=report.step,
+            images_per_second=round(report.images_per_second, 1),
+            **report.losses,
+        )
+        self.watcher.on_log(report)
+        warning = collapse(report.step, report.losses)
+        if warning:
+            self._write_log(event="warning", step=report.step, text=warning)
+            self.watcher.on_warning(warning)
+
+    def _write_log(self, **fields: Any) -> None:
+        with (self.out / runs.LOG_NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"schema": 1, **fields, "time": round(time.time(), 3)}) + "\n")
+
+    def _check_finite(self, step: int, values: Mapping[str, float]) -> None:
+        if np.isfinite(list(values.values())).all():
+            return
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._write_log(event="diverged", step=step, text=shown)
+        raise DivergedError(
+            f"training diverged by step {step}: {shown}",
+            hint="Lower the learning rates, or go on from the last checkpoint with other "
+            f"settings; it is kept in {self.out}.",
+        )
+
+    def _draw(self) -> None:
+        self.module.eval()
+        training_picture(self.method, self.dataset, self.device).save(self.out / runs.PICTURE_NAME)
+        self.module.train()
+
+
+def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The generator of one training step: the same for equal (seed, step), unrelated otherwise."""
+    state = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state) >> 1)  # MPS takes 63 bits
+
+
+def collapse(step: int, losses: Mapping[str, float]) -> str | None:
+    """A warning when generated pixels hardly spread; methods without a generator never get one."""
+    fake, real = losses.get("fake_sd"), losses.get("real_sd")
+    if fake is None or real is None or step < COLLAPSE_FROM or fake >= COLLAPSE_RATIO * real:
+        return None
+    return (
+        f"the generator has collapsed by step {step}: its pixels have mean "
+        f"{losses['fake_mean']:.3f} and sd {fake:.3f}, the data's {losses['real_mean']:.3f} and "
+        f"{real:.3f}; scores of this run will mean nothing"
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the numbers."""
+    return {
+        "didcli": didcli.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _resume(out: Path, module: torch.nn.Module, config: RunConfig, dataset: Dataset) -> int:
+    """Put the folder's checkpoint into the method; the number of steps it has done."""
+    loaded = checkpoints.load(out / checkpoints.FILE_NAME)
+    if loaded.source != dataset.source:
+        raise RunError(
+            f"{out} was trained on {loaded.source}, and {dataset.name} here is {dataset.source}",
+            hint="Choose the same with --set data.source=official or rendered.",
+        )
+    if loaded.step > config.train.steps:
+        raise RunError(
+            f"{out} has done {loaded.step} steps, more than the {config.train.steps} asked for",
+            hint=f"Pass --steps {loaded.step} or more.",
+        )
+    checkpoints.restore(module, loaded)
+    return loaded.step
+
+
+def _step_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # a line cut short by a crash
+        return 1 << 62

@@ -1,0 +1,51 @@
+"""Write files so that a reader, or a crash at any moment, never meets half of one."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from didcli.errors import StorageError
+
+
+def write_bytes(
+    path: Path, content: bytes, *, verify: Callable[[bytes], bool] | None = None
+) -> None:
+    """Replace `path` by `content`: temporary file, fsync, rename, fsync of the folder.
+
+    verify: sees the bytes read back before the rename. Raises StorageError; the old file stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if verify is not None and not verify(temporary.read_bytes()):
+            raise StorageError(
+                f"{temporary} does not read back as it was written",
+                hint="The disk may be failing: write to another one.",
+            )
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="Free some space, or choose a folder that can be written to.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there, and renames are journalled
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,20 @@
+"""What is known about a published file before any byte of it has been fetched."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on the web, and every check that its publishers made possible."""
+
+    url: str
+    name: str
+    """File name inside the data folder."""
+    size: int | None
+    """Bytes, where published."""
+    sha256: str | None
+    """Hexadecimal, lower case; likewise the next two."""
+    md5: str | None
+    git_blob_sha1: str | None
+    """SHA-1 of `blob <size>\\0` and then the bytes: the name that git gives to the file."""
+    licence: str

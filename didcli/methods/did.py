@@ -1,0 +1,274 @@
+"""Disentanglement in Difference, Zhang et al. 2025, https://arxiv.org/abs/2502.03123
+
+The paper's: a generator G trained against a critic D under WGAN-GP; a Difference Encoder H that
+tells apart what different dimensions change, by a contrastive loss L_H; a Sample Encoder E with
+L_enc = ||E(G(c)) - c||^2, which is the representation. What the paper leaves open is decided
+here as follows (and measured: examples/results holds the ablations).
+
+    c ~ U[-1, 1]^n      z ~ U[-1, 1]^m, optional noise: what no code should hold
+    x  = G(c, z)        x' = G(c with c_i changed, z), i uniform over the n dimensions
+    v  = H(x, x'), of unit length, so that "maximise the distance" is bounded
+    L_H   = supervised InfoNCE over the batch, the label of a pair being i   (contrast=supcon)
+          = E||v_same1 - v_same2||^2 - E||v_i - v_j||^2, i != j              (contrast=pairwise)
+          = -E||v_i - v_j||^2, i != j, the paper's formula alone             (contrast=push)
+    L_enc = mean (E(x) - c)^2
+    L_G   = adversarial + lambda_h(step) L_H + lambda_e L_enc
+    H minimises L_H, E minimises L_enc, D minimises its adversarial loss plus a gradient penalty.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from didcli.nn import losses
+from didcli.nn.difference import Difference, DifferenceEncoder
+from didcli.nn.networks import Family, ImageDecoder, ImageEncoder
+from didcli.nn.optim import adam, frozen, move_average
+
+Weight = Annotated[float, Ge(0)]
+Count = Annotated[int, Ge(1)]
+Rate = Annotated[float, Gt(0)]
+
+
+@dataclass(frozen=True)
+class Config:
+    latent_dim: Annotated[int, Ge(2)] = 6
+    """n, the codes. Near the number of factors: spare codes tear the images apart."""
+    noise_dim: Annotated[int, Ge(0)] = 4
+    """m, the dimensions of z, which no loss looks at."""
+
+    adversary: Literal["wgan-gp", "nonsaturating"] = "wgan-gp"
+    """`wgan-gp` (the paper's), or the non-saturating loss with an R1 penalty."""
+    penalty: Weight = 10.0
+    """lambda_gp of WGAN-GP, or gamma of R1."""
+    penalty_every: Count = 2
+    """Steps from one gradient penalty to the next; its weight is scaled up to make up for it."""
+    instance_noise: Weight = 0.1
+    """Sd of the Gaussian noise on all that D, E and H see, in units of the image range [0, 1]."""
+
+    lambda_h: Weight = 1.0
+    """Weight of L_H in G's loss once it is ramped in; 0 leaves H out (InfoGAN by regression)."""
+    lambda_h_from: Annotated[int, Ge(0)] = 500
+    """Step at which the weight starts to rise from 0; H itself learns from the first step."""
+    lambda_h_until: Annotated[int, Ge(0)] = 5000
+    """Step at which the weight has risen, linearly, to lambda_h."""
+    lambda_e: Weight = 1.0
+    """Weight of L_enc in G's loss; 0 keeps L_enc from reaching G."""
+
+    contrast: Literal["supcon", "pairwise", "push"] = "supcon"
+    temperature: Rate = 0.2
+    """Of supcon."""
+    difference: Difference = "pixels"
+    """How H sees a pair: the difference of pixels, of features, or both images side by side."""
+    pool: Literal[0, 1, 2, 4] = 1
+    """Grid over which H averages its features: 1 = what changed, not where; 0 = no averaging."""
+    perturbation: Literal["step", "redraw"] = "step"
+    """Whether c_i moves by a step or is drawn anew from U[-1, 1]."""
+    step_min: Annotated[float, Gt(0), Lt(1)] = 0.3
+    """Smallest step."""
+    step_max: Annotated[float, Gt(0), Lt(1.0001)] = 1.0
+    """Largest step: at most 1, so that one of the two directions stays within [-1, 1]."""
+
+    networks: Family = "stem"
+    width: Count = 32
+    """Channels of the first convolution of each network (`stem` only)."""
+    embedding: Count = 32
+    """Length of H's output."""
+    lr_generator: Rate = 4e-4
+    lr_critic: Rate = 4e-4
+    lr_encoders: Rate = 4e-4
+    """Of E and H."""
+    beta1: Annotated[float, Ge(0), Lt(1)] = 0.0
+    beta2: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Of Adam, for all networks."""
+    ema: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """Decay of the moving averages of G's and E's weights, which `decode` and `encode` use."""
+
+
+class Did(nn.Module):
+    """DiD on images of one shape. Networks: g, d, e, h, and the averages g_ema and e_ema."""
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.config = config
+        self.latent_dim = config.latent_dim
+        self.code_range = (-1.0, 1.0)
+        n, m = config.latent_dim, config.noise_dim
+        sizes: dict[str, Any] = {"width": config.width, "family": config.networks}
+        self.g = ImageDecoder(image_shape, n + m, **sizes)
+        self.d = ImageEncoder(image_shape, 1, **sizes)
+        self.e = ImageEncoder(image_shape, n, **sizes)
+        self.h = DifferenceEncoder(
+            image_shape,
+            config.embedding,
+            difference=config.difference,
+            pool=config.pool,
+            **sizes,
+        )
+        self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
+        self.e_ema = copy.deepcopy(self.e).requires_grad_(False)
+        betas = (config.beta1, config.beta2)
+        encoders = nn.ModuleDict({"e": self.e, "h": self.h})
+        self.optimisers = {
+            "g": adam(self.g, config.lr_generator, betas),
+            "d": adam(self.d, config.lr_critic, betas),
+            "eh": adam(encoders, config.lr_encoders, betas),
+        }
+
+    def train_step(self, images: Tensor, rng: torch.Generator, step: int) -> Mapping[str, Tensor]:
+        cfg = self.config
+        noisy = _InstanceNoise(cfg.instance_noise, rng)
+
+        # Pairs. One pass through G makes both images of every pair; their first images also serve
+        # as the fakes of both adversarial losses.
+        codes, moved, changed = draw_pairs(cfg, len(images), images.device, rng)
+        z = _uniform((len(images), cfg.noise_dim), images.device, rng)
+        with_h = cfg.lambda_h > 0
+        inputs = torch.cat((codes, z), dim=1)
+        if with_h:
+            inputs = torch.cat((inputs, torch.cat((moved, z), dim=1)))
+        generated = noisy(self.g(inputs))
+        fakes = generated[: len(images)]
+
+        # Critic.
+        reals = noisy(images)
+        critic_loss = self._critic_loss(reals, fakes.detach())
+        total = critic_loss
+        if step % cfg.penalty_every == 0:
+            weight = cfg.penalty * cfg.penalty_every
+            total = total + weight * self._penalty(reals, fakes, rng)
+        _descend(total, [self.optimisers["d"]])
+
+        # Generator and encoders, in one backward pass: E and H learn at full strength, and what
+        # reaches G through them is scaled at the images.
+        with frozen(self.d):
+            adversarial = self._generator_loss(fakes)
+        encoding = F.mse_loss(self.e(losses.scale_gradient(fakes, cfg.lambda_e)), codes)
+        total = adversarial + encoding
+        logs = {"critic": critic_loss, "generator": adversarial, "encoding": encoding}
+        if with_h:
+            seen = losses.scale_gradient(generated, lambda_h(cfg, step))
+            differences = self.h(*seen.chunk(2))
+            contrast = self._contrast(differences, changed)
+            total = total + contrast
+            logs["contrast"] = contrast
+            logs["h_accuracy"] = naming_accuracy(differences.detach(), changed)
+        _descend(total, [self.optimisers["g"], self.optimisers["eh"]])
+
+        # An average over the last 1/(1 - ema) steps, shorter at the start.
+        decay = min(cfg.ema, (1 + step) / (10 + step))
+        move_average(self.g_ema, self.g, decay)
+        move_average(self.e_ema, self.e, decay)
+        logs |= {"fake_mean": fakes.mean(), "fake_sd": fakes.std()}
+        logs |= {"real_mean": reals.mean(), "real_sd": reals.std()}
+        return {name: value.detach() for name, value in logs.items()}
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        codes: Tensor = self.e_ema(images)
+        return codes
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """The noise z is held at 0, its mean."""
+        z = codes.new_zeros((len(codes), self.config.noise_dim))
+        images: Tensor = self.g_ema(torch.cat((codes, z), dim=1))
+        return images.clamp(0.0, 1.0)
+
+    def _critic_loss(self, reals: Tensor, fakes: Tensor) -> Tensor:
+        real_scores, fake_scores = self.d(torch.cat((reals, fakes))).squeeze(1).chunk(2)
+        if self.config.adversary == "wgan-gp":
+            return losses.wasserstein_critic(real_scores, fake_scores)
+        return losses.nonsaturating_discriminator(real_scores, fake_scores)
+
+    def _penalty(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
+        # In float32: bfloat16 is too coarse for the gradient of a gradient.
+        with torch.autocast(reals.device.type, enabled=False):
+            if self.config.adversary == "nonsaturating":
+                return losses.r1_penalty(self.d, reals)
+            mix = torch.rand((len(reals), 1, 1, 1), generator=rng, device=reals.device)
+            return losses.gradient_penalty(self.d, reals, fakes, mix)
+
+    def _generator_loss(self, fakes: Tensor) -> Tensor:
+        scores = self.d(fakes).squeeze(1)
+        if self.config.adversary == "wgan-gp":
+            return losses.wasserstein_generator(scores)
+        return losses.nonsaturating_generator(scores)
+
+    def _contrast(self, differences: Tensor, changed: Tensor) -> Tensor:
+        cfg = self.config
+        # In float32: autocast would take the products of embeddings in bfloat16.
+        with torch.autocast(differences.device.type, enabled=False):
+            if cfg.contrast == "supcon":
+                return losses.supervised_info_nce(differences, changed, cfg.temperature)
+            attract = cfg.contrast == "pairwise"
+            return losses.pairwise_contrast(differences, changed, attract=attract)
+
+
+def draw_pairs(
+    config: Config, count: int, device: torch.device, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes c (B, n) in [-1, 1], c' that differs from c in one dimension each, and which: (B,)."""
+    n = config.latent_dim
+    codes = _uniform((count, n), device, rng)
+    changed = torch.randint(n, (count,), generator=rng, device=device)
+    old = codes.gather(1, changed[:, None])
+    uniform = _uniform((count, 1), device, rng)
+    if config.perturbation == "redraw":
+        new = uniform
+    else:
+        size = config.step_min + (config.step_max - config.step_min) * uniform.abs()
+        new = old + size * uniform.sign()
+        new = torch.where(new.abs() > 1.0, old - size * uniform.sign(), new)
+    return codes, codes.scatter(1, changed[:, None], new), changed
+
+
+def lambda_h(config: Config, step: int) -> float:
+    """Weight of L_H in G's loss at `step`: 0, then a linear rise, then config.lambda_h."""
+    rise = max(config.lambda_h_until - config.lambda_h_from, 1)
+    return config.lambda_h * min(max((step - config.lambda_h_from) / rise, 0.0), 1.0)
+
+
+def naming_accuracy(differences: Tensor, changed: Tensor) -> Tensor:
+    """Share of pairs whose nearest other pair has the same changed dimension; a scalar in [0, 1].
+
+    Chance is about 1/n. differences: (B, E) of unit length; changed: (B,).
+    """
+    similarity = differences @ differences.T
+    similarity.fill_diagonal_(-torch.inf)
+    return (changed[similarity.argmax(dim=1)] == changed).float().mean()
+
+
+class _InstanceNoise:
+    """Adds fresh N(0, sd^2) noise to each batch it is called with."""
+
+    def __init__(self, sd: float, rng: torch.Generator) -> None:
+        self.sd, self.rng = sd, rng
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self.sd == 0:
+            return images
+        noise = torch.empty_like(images).normal_(0.0, self.sd, generator=self.rng)
+        return images + noise
+
+
+def _uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:
+    """U[-1, 1]."""
+    return torch.rand(shape, generator=rng, device=device) * 2.0 - 1.0
+
+
+def _descend(loss: Tensor, optimisers: Iterable[torch.optim.Optimizer]) -> None:
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    for optimiser in optimisers:
+        optimiser.step()
+
+
+build = Did

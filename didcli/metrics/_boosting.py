@@ -1,0 +1,159 @@
+"""Gradient-boosted trees for classification: scikit-learn's algorithm, an order of magnitude faster.
+
+`GradientBoostingClassifier()` sorts the points of every node by every feature, in each of up to
+thousands of trees. The points do not change, so here they are sorted once, and a node's order is
+its parent's, split in two. Splits, leaves and importances are the same, up to rounding and to the
+random choice between equally good splits. Friedman 2001, https://doi.org/10.1214/aos/1013203451
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+STAGES = 100
+LEARNING_RATE = 0.1
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A classifier of one factor, as far as DCI needs it."""
+
+    importance: NDArray[np.float64]
+    """(D,) share of each feature in the reduction of squared error over all trees; sums to 1, or
+    all 0 where no tree split."""
+    train_labels: NDArray[np.int64]
+    """(N,) predicted."""
+    test_labels: NDArray[np.int64]
+    """(M,) predicted."""
+
+
+def fit_all(
+    codes: NDArray[np.float32],
+    factors: NDArray[np.int64],
+    test_codes: NDArray[np.float32],
+    *,
+    seed: int,
+    threads: int = 1,
+) -> list[Fit]:
+    """One classifier for each column of factors, all columns of codes in.
+
+    codes: (N, D).  factors: (N, K), each column of two values or more.  test_codes: (M, D).
+    100 stages of trees of depth 3 at learning rate 0.1 on the log loss. Factors, and within a
+    factor the trees of a stage, share the threads; the result does not depend on their number.
+    """
+    shared = _Shared(
+        codes=np.ascontiguousarray(codes.T),
+        order=np.argsort(codes.T, axis=1, kind="stable").astype(np.int32),
+        test_codes=np.ascontiguousarray(test_codes.T),
+    )
+    columns = [(k, factors[:, k]) for k in range(factors.shape[1])]
+    if threads <= 1:
+        return [_fit(shared, y, _tree_seed(seed, k), _run_here, 1) for k, y in columns]
+    # A factor waits for its trees at the end of each stage: it needs a thread to wait in, which
+    # must not be one of those that grow trees.
+    with ThreadPoolExecutor(threads) as growers, ThreadPoolExecutor(len(columns)) as factor_pool:
+
+        def run(task: Callable[[int], None], parts: int) -> None:
+            for future in [growers.submit(task, part) for part in range(parts)]:
+                future.result()
+
+        fits = [
+            factor_pool.submit(_fit, shared, y, _tree_seed(seed, k), run, threads)
+            for k, y in columns
+        ]
+        return [fit.result() for fit in fits]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the classifiers of all factors have in common. Rows are features, for the kernels."""
+
+    codes: NDArray[np.float32]
+    order: NDArray[np.int32]
+    test_codes: NDArray[np.float32]
+
+
+Run = Callable[[Callable[[int], None], int], None]
+"""Call a task for each part 0 .. n - 1 and wait for all."""
+
+
+def _run_here(task: Callable[[int], None], parts: int) -> None:
+    for part in range(parts):
+        task(part)
+
+
+def _fit(
+    shared: _Shared, labels: NDArray[np.int64], seed: int, run: Run, threads: int
+) -> Fit:
+    """Boost one factor. labels: (N,)."""
+    from didcli.metrics import _trees  # numba takes half a second to import
+
+    classes, labels = np.unique(labels, return_inverse=True)
+    two_classes = len(classes) == 2
+    members = labels == np.arange(len(classes))[:, None]
+    prior = members.mean(axis=1)
+    if two_classes:  # one tree a stage, for the second class
+        members = members[1:]
+        start = np.log(prior[1:] / prior[:1])
+        newton_scale = 1.0
+    else:
+        start = np.log(prior)
+        newton_scale = (len(classes) - 1) / len(classes)  # Friedman's, kept by scikit-learn
+    trees, points = members.shape
+    raw = np.repeat(start[:, None], points, axis=1)
+    test_raw = np.repeat(start[:, None], shared.test_codes.shape[1], axis=1)
+    exponentials, total = np.empty_like(raw), np.empty(points)
+    importance = np.zeros((trees, len(shared.codes)))
+    parts = min(threads, trees)
+    work = np.empty((parts, _trees.DEPTH - 1, *shared.order.shape), dtype=np.int32)
+    cuts = np.linspace(0, points, threads + 1).astype(int)
+
+    def softmax(part: int) -> None:
+        _trees.softmax_terms(raw, cuts[part], cuts[part + 1], exponentials, total)
+
+    def grow(part: int, stage: int) -> None:
+        for k in range(part, trees, parts):
+            if two_classes:
+                probability = 1.0 / (1.0 + np.exp(-raw[k]))
+            else:
+                probability = exponentials[k] / total
+            _trees.add_tree(
+                shared.codes,
+                shared.order,
+                work[part],
+                members[k] - probability,
+                members[k],
+                _tree_seed(seed, stage, k),
+                newton_scale,
+                LEARNING_RATE,
+                raw[k],
+                shared.test_codes,
+                test_raw[k],
+                importance[k],
+            )
+
+    for stage in range(STAGES):
+        if not two_classes:
+            run(softmax, threads)
+        run(lambda part, stage=stage: grow(part, stage), parts)
+
+    by_feature = importance.sum(axis=0)
+    whole = by_feature.sum()
+    return Fit(
+        importance=by_feature / whole if whole > 0 else by_feature,
+        train_labels=classes[_decide(raw)],
+        test_labels=classes[_decide(test_raw)],
+    )
+
+
+def _decide(raw: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(trees, n) raw predictions -> (n,) class numbers."""
+    return (raw[0] >= 0).astype(np.int64) if len(raw) == 1 else raw.argmax(axis=0)
+
+
+def _tree_seed(*path: int) -> int:
+    """A seed for one tree: a function of its place, not of the thread that comes to it."""
+    return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> 1)

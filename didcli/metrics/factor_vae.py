@@ -1,0 +1,108 @@
+"""The FactorVAE score, Kim & Mnih 2018, section 4, https://arxiv.org/abs/1802.05983"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from didcli.metrics._protocol import EvaluationProtocol, Result
+from didcli.metrics._sampling import (
+    draw_factors,
+    draw_points,
+    gather_in_chunks,
+    require_complete_grid,
+)
+from didcli.metrics._table import CodeTable
+
+SCORES = ("factor_vae",)
+
+
+def draw_groups(
+    table: CodeTable, rng: np.random.RandomState, votes: int, batch: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each vote a factor, and `batch` rows in which that factor has one value.
+
+    Returns the factors (votes,) and the rows (votes, batch). Drawn in the reference's order: the
+    factor, then all rows, whose first one decides the value.
+    """
+    fixed = np.empty(votes, dtype=np.int64)
+    rows = np.empty((votes, batch), dtype=np.int64)
+    for vote in range(votes):
+        fixed[vote] = factor = rng.randint(len(table.factor_sizes))
+        factors = draw_factors(rng, table.factor_sizes, batch)
+        factors[:, factor] = factors[0, factor]
+        rows[vote] = table.rows(factors)
+    return fixed, rows
+
+
+def steadiest_latents(
+    codes: NDArray[np.float32], rows: NDArray[np.int64], variances: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """The latent whose variance within each group is smallest beside its variance overall.
+
+    codes: (N, D).  rows: (votes, batch).  variances: (D,), positive.  Returns (votes,).
+    Variances have ddof = 1 and are accumulated in float32, as in the reference.
+    """
+
+    def steadiest(groups: NDArray[np.float32]) -> NDArray[np.int64]:
+        within = groups.var(axis=1, ddof=1, dtype=np.float32)
+        latent: NDArray[np.int64] = (within / variances).argmin(axis=1)
+        return latent
+
+    return gather_in_chunks(codes, rows, steadiest)
+
+
+def count_votes(
+    latents: NDArray[np.int64], factors: NDArray[np.int64], shape: tuple[int, int]
+) -> NDArray[np.int64]:
+    """How often each latent was the steadiest while each factor was fixed: shape (D, K)."""
+    votes = np.bincount(latents * shape[1] + factors, minlength=shape[0] * shape[1])
+    return votes.reshape(shape)
+
+
+def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProtocol) -> Result:
+    """How well the latent that varies least tells which factor is fixed.
+
+    Each latent stands for the factor that it was the steadiest for most often in the training
+    votes; the score is the share of the test votes that this is right for. In [0, 1], higher is
+    better; guessing scores about 1 / K. Latents whose standard deviation is below
+    `protocol.prune_std` take no part; without any other the score is 0.
+    """
+    require_complete_grid(table)
+    sample = draw_points(table, rng, protocol.variance_points, batch=None)
+    variances = sample.codes.var(axis=0, ddof=1)
+    active = np.flatnonzero(np.sqrt(variances) >= protocol.prune_std)
+    pruned = [d for d in range(len(variances)) if d not in active]
+    shape = table.codes.shape[1], len(table.factor_sizes)
+    train_votes, test_votes = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    if len(active):
+        codes = np.ascontiguousarray(table.codes[:, active])
+        for votes, count in (
+            (train_votes, protocol.train_points),
+            (test_votes, protocol.test_points),
+        ):
+            fixed, rows = draw_groups(table, rng, count, protocol.vote_batch)
+            steadiest = active[steadiest_latents(codes, rows, variances[active])]
+            votes += count_votes(steadiest, fixed, shape)
+
+    factor_of_latent = train_votes.argmax(axis=1)
+    every = np.arange(shape[0])
+    return Result(
+        scores={"factor_vae": _share(test_votes, (every, factor_of_latent))},
+        details={
+            "train_accuracy": _share(train_votes, (every, factor_of_latent)),
+            "votes": train_votes,
+            "latent_std": np.sqrt(variances),
+            "active_latents": active,
+        },
+        notes=_notes(pruned, len(active), protocol.prune_std),
+    )
+
+
+def _share(votes: NDArray[np.int64], right: tuple[NDArray[np.int64], NDArray[np.int64]]) -> float:
+    return float(votes[right].sum() / max(1, votes.sum()))
+
+
+def _notes(pruned: list[int], active: int, prune_std: float) -> tuple[str, ...]:
+    if not pruned:
+        return ()
+    which = "every latent has" if not active else f"latents {', '.join(map(str, pruned))} have"
+    return (f"{which} a standard deviation below {prune_std} and took no part",)

@@ -1,0 +1,165 @@
+"""Networks for small images, in two families.
+
+`stem`: the first layer folds 4x4 (or 8x8) pixels into channels, so that every convolution runs at
+16x16 and below. On a CPU this is several times faster than the classic stack at equal quality.
+`classic`: the 32-32-64-64 stack of stride-2 convolutions that the field has used since Higgins et
+al. 2017, with the fully connected sizes of disentanglement_lib (https://arxiv.org/abs/1811.12359).
+
+Every network takes and returns float32 in full precision even where autocast runs its inside in
+bfloat16, so that losses are computed in float32.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Family = Literal["stem", "classic"]
+SLOPE = 0.2
+"""Of the leaky ReLUs of the `stem` family."""
+CLASSIC_CHANNELS = (32, 32, 64, 64)
+
+
+class ImageEncoder(nn.Module):
+    """Convolutional features of an image, then two fully connected layers.
+
+    (B, C, S, S) float -> (B, outputs) float32; S is a multiple of 16. No batch statistics: each
+    output depends on one image alone, which a gradient penalty needs.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        outputs: int,
+        *,
+        width: int = 32,
+        hidden: int = 256,
+        family: Family = "stem",
+    ) -> None:
+        super().__init__()
+        self.trunk, features = conv_trunk(image_shape, width=width, family=family)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(features, hidden),
+            _activation(family),
+            nn.Linear(hidden, outputs),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        output: Tensor = self.head(self.trunk(images))
+        return output.float()
+
+
+class ImageDecoder(nn.Module):
+    """Two fully connected layers, then transposed convolutions: (B, inputs) -> (B, C, S, S).
+
+    The output is linear (float32): a likelihood adds its own sigmoid, and a GAN on a mostly black
+    dataset is better off without one (it sinks into black, where a sigmoid's gradient vanishes).
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        inputs: int,
+        *,
+        width: int = 32,
+        hidden: int = 256,
+        family: Family = "stem",
+    ) -> None:
+        super().__init__()
+        channels, size, _ = image_shape
+        act = _activation(family)
+        if family == "stem":
+            fold = _fold(size)
+            wide = (4 * width, 2 * width, 2 * width)
+            side = size // fold // 4
+            tail: list[nn.Module] = [
+                nn.ConvTranspose2d(wide[0], wide[1], 4, stride=2, padding=1),
+                act,
+                nn.ConvTranspose2d(wide[1], wide[2], 4, stride=2, padding=1),
+                act,
+                nn.Conv2d(wide[2], channels * fold**2, 3, padding=1),
+                nn.PixelShuffle(fold),
+            ]
+            first = wide[0]
+        else:
+            side = size // 16
+            tail = []
+            steps = (*reversed(CLASSIC_CHANNELS[:-1]), channels)
+            previous = first = CLASSIC_CHANNELS[-1]
+            for index, following in enumerate(steps):
+                if index:
+                    tail.append(act)
+                tail.append(nn.ConvTranspose2d(previous, following, 4, stride=2, padding=1))
+                previous = following
+        self.head = nn.Sequential(
+            nn.Linear(inputs, hidden),
+            act,
+            nn.Linear(hidden, first * side * side),
+            act,
+            nn.Unflatten(1, (first, side, side)),
+        )
+        self.tail = nn.Sequential(*tail)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        output: Tensor = self.tail(self.head(codes))
+        return output.float()
+
+
+def conv_trunk(
+    image_shape: tuple[int, int, int],
+    *,
+    width: int,
+    family: Family,
+    bias: bool = True,
+) -> tuple[nn.Sequential, int]:
+    """The convolutions shared by every encoder, and the number of features they end in.
+
+    `stem`: (B, C, S, S) -> (B, 4 width, S/16, S/16) (S/32 from 128 pixels on).
+    `classic`: (B, C, S, S) -> (B, 64, S/16, S/16); `width` does not apply.
+    """
+    channels, size, _ = image_shape
+    act = _activation(family)
+    if family == "stem":
+        fold = _fold(size)
+        trunk = nn.Sequential(
+            nn.PixelUnshuffle(fold),
+            nn.Conv2d(channels * fold**2, width, 3, padding=1, bias=bias),
+            act,
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=bias),
+            act,
+            nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1, bias=bias),
+            act,
+        )
+        side = size // fold // 4
+        return trunk, 4 * width * side * side
+    layers: list[nn.Module] = []
+    previous = channels
+    for following in CLASSIC_CHANNELS:
+        layers += [nn.Conv2d(previous, following, 4, stride=2, padding=1, bias=bias), act]
+        previous = following
+    return nn.Sequential(*layers), previous * (size // 16) ** 2
+
+
+def mlp(sizes: Sequence[int], *, bias: bool = True) -> nn.Sequential:
+    """Fully connected layers with leaky ReLUs between them: (B, sizes[0]) -> (B, sizes[-1])."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [nn.Linear(before, after, bias=bias), nn.LeakyReLU(SLOPE)]
+    return nn.Sequential(*layers[:-1])
+
+
+def unit_length(vectors: Tensor) -> Tensor:
+    """(B, E) -> (B, E) of length 1; a vector of length 0 stays 0, with a finite gradient."""
+    return F.normalize(vectors, dim=1, eps=1e-6)
+
+
+def _fold(size: int) -> int:
+    """Side of the pixel blocks that the stem folds into channels: 16x16 blocks up to 64 pixels."""
+    return 8 if size >= 128 else max(size // 16, 1)
+
+
+def _activation(family: Family) -> nn.Module:
+    return nn.LeakyReLU(SLOPE) if family == "stem" else nn.ReLU()

@@ -1,0 +1,61 @@
+"""What many tests need: the rendered dSprites, a tiny run, and the real command."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from didcli import config as settings
+
+# One CPU thread for every test: small networks gain nothing from more, and runs stay equal.
+torch.set_num_threads(1)
+
+TINY = [
+    *("method.width=4", "method.latent_dim=3", "method.noise_dim=1", "method.embedding=4"),
+    *("train.batch_size=4", "train.picture_every=0", "train.log_every=2", "train.save_every=2"),
+    *("train.device=cpu", "train.threads=1", "train.precision=fp32"),
+]
+"""Settings of a DiD run that takes milliseconds a step."""
+
+Did = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which dSprites is rendered once, for all tests."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def did(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Did:
+    """Runs the real command: did("train", "--steps", "2").stdout"""
+    folder = tmp_path_factory.mktemp("cwd")
+    environment = {**os.environ, "DID_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1"}
+
+    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "didcli", *arguments]
+        defaults: dict[str, object] = {"cwd": folder, "env": environment, "timeout": 120}
+        return subprocess.run(
+            command, check=False, capture_output=True, text=True, **{**defaults, **options}
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> settings.RunConfig:
+    return settings.resolve(assignments=[*TINY, "train.steps=4"])
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    tiny_config: settings.RunConfig, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a finished run of 4 steps. Tests that write into it must copy it first."""
+    from didcli.engine import train
+
+    return train.run(tiny_config, tmp_path_factory.mktemp("runs") / "tiny", data_dir=data_dir).path

@@ -1,0 +1,109 @@
+import dataclasses
+
+import pytest
+
+from didcli import config as settings
+from didcli.errors import UnknownNameError, UsageError
+
+
+def test_flags_beat_assignments_beat_file_beats_preset(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("train: {steps: 10, batch_size: 8, seed: 1}\n")
+    resolved = settings.resolve(
+        "did-dsprites-quick",
+        file,
+        ["train.batch_size=16", "train.seed=2"],
+        {"train": {"seed": 3}},
+    )
+    assert (resolved.train.steps, resolved.train.batch_size, resolved.train.seed) == (10, 16, 3)
+    assert resolved.method.name == "did"
+
+
+@pytest.mark.parametrize("name", settings.preset_names())
+def test_every_preset_is_valid_and_survives_yaml(name, tmp_path):
+    resolved = settings.resolve(name)
+    file = tmp_path / "config.yaml"
+    file.write_text(resolved.to_yaml())
+    assert settings.build([settings.load_file(file)]) == resolved
+
+
+def test_all_problems_are_reported_at_once_with_the_nearest_key():
+    layers = [
+        settings.DEFAULTS,
+        {"train": {"stepz": 5, "steps": "many", "seed": True}},
+        {"method": {"lambda_hh": 1.0, "latent_dim": 0}},
+        {"modell": {}},
+    ]
+    with pytest.raises(UsageError) as caught:
+        settings.build(layers)
+    message = str(caught.value)
+    assert "6 problems" in message
+    assert "train.stepz: no such setting. Did you mean 'steps'?" in message
+    assert "train.steps: " in message
+    assert "'many'" in message
+    assert "train.seed: " in message
+    assert "method.lambda_hh: no such setting. Did you mean 'lambda_h'?" in message
+    assert "method.latent_dim: " in message
+    assert "modell: no such setting" in message
+
+
+def test_an_unknown_method_is_one_of_the_problems():
+    with pytest.raises(UsageError, match=r"method\.name: no 'didd' in methods. Did you mean 'did'"):
+        settings.build([settings.DEFAULTS, {"method": {"name": "didd"}}])
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(UnknownNameError) as caught:
+        settings.resolve("did-dsprite-quick")
+    assert "did-dsprites-quick" in caught.value.hint
+
+
+def test_another_method_drops_the_settings_of_the_former_one():
+    layers = [{"method": {"name": "a", "x": 1}}, {"method": {"name": "b", "y": 2}}]
+    assert settings._merge(layers) == {"method": {"name": "b", "y": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("method.lambda_h=0.5", {"method": {"lambda_h": 0.5}}),
+        ("method.lr_generator=1e-4", {"method": {"lr_generator": 1e-4}}),
+        ("train.steps=2e5", {"train": {"steps": 200_000}}),
+        ("data.source=rendered", {"data": {"source": "rendered"}}),
+        ("method.contrast=a=b", {"method": {"contrast": "a=b"}}),
+    ],
+)
+def test_assignments(text, expected):
+    assert settings.parse_assignment(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "steps=5", "train.steps", "=5", "a.b.c=1", ".x=1"])
+def test_an_assignment_without_section_or_value_is_refused(text):
+    with pytest.raises(UsageError, match=r"section\.key=value"):
+        settings.parse_assignment(text)
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "train: 5", "a: [", "!!python/object:os.system x"])
+def test_a_file_that_is_no_mapping_of_sections_is_refused(tmp_path, content):
+    file = tmp_path / "bad.yaml"
+    file.write_text(content)
+    with pytest.raises(UsageError):
+        settings.load_file(file)
+
+
+def test_numbers_that_yaml_reads_as_text(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("method: {lr_generator: 1e-4, lambda_h: 1E+1}\ntrain: {steps: 1e5}\n")
+    resolved = settings.resolve(file=file)
+    assert resolved.method.settings.lr_generator == 1e-4
+    assert resolved.method.settings.lambda_h == 10
+    assert resolved.train.steps == 100_000
+
+
+def test_resuming_may_change_length_and_device_and_nothing_else():
+    former = settings.resolve()
+    longer = dataclasses.replace(former.train, steps=9_999, device="cpu", threads=1)
+    settings.check_resumable(former, dataclasses.replace(former, train=longer))
+    other = dataclasses.replace(former, train=dataclasses.replace(former.train, batch_size=32))
+    with pytest.raises(UsageError, match=r"train\.batch_size: 64 -> 32"):
+        settings.check_resumable(former, other)

@@ -1,0 +1,177 @@
+"""DiD: its pairs, its gradients, and every ablation; that it learns is shown at the end."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from didcli.methods import did
+
+SHAPE = (1, 32, 32)
+CPU = torch.device("cpu")
+
+
+def config(**changes) -> did.Config:
+    small = did.Config(latent_dim=4, noise_dim=2, width=4, lambda_h_from=0, lambda_h_until=1)
+    return dataclasses.replace(small, **changes)
+
+
+def model(**changes) -> did.Did:
+    torch.manual_seed(0)
+    return did.build(config(**changes), SHAPE)
+
+
+def images(count: int = 16) -> torch.Tensor:
+    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(2)).round()
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def weights(module: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
+
+
+@pytest.mark.parametrize("perturbation", ["step", "redraw"])
+def test_a_pair_differs_in_the_named_dimension_alone(perturbation):
+    cfg = config(perturbation=perturbation, step_min=0.2, step_max=0.6)
+    codes, moved, changed = did.draw_pairs(cfg, 5000, CPU, rng())
+    differs = codes != moved
+    assert differs.sum(dim=1).tolist() == [1] * 5000
+    assert torch.equal(differs.float().argmax(dim=1), changed)
+    assert codes.abs().max() <= 1
+    assert moved.abs().max() <= 1
+    share = torch.bincount(changed, minlength=4) / 5000
+    assert share.tolist() == pytest.approx([0.25] * 4, abs=0.03)
+
+
+def test_steps_keep_to_their_sizes_and_take_both_directions():
+    cfg = config(step_min=0.2, step_max=0.6)
+    codes, moved, changed = did.draw_pairs(cfg, 5000, CPU, rng())
+    step = (moved - codes).gather(1, changed[:, None]).squeeze(1)
+    assert step.abs().min() == pytest.approx(0.2, abs=0.01)
+    assert step.abs().max() == pytest.approx(0.6, abs=0.01)
+    assert (step > 0).float().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_codes_are_uniform_with_the_variance_of_a_uniform_law():
+    codes, _, _ = did.draw_pairs(config(), 20_000, CPU, rng())
+    assert codes.mean().item() == pytest.approx(0.0, abs=0.02)
+    assert codes.var().item() == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_the_weight_of_l_h_rises_linearly():
+    cfg = config(lambda_h=2.0, lambda_h_from=100, lambda_h_until=300)
+    assert [did.lambda_h(cfg, step) for step in (0, 100, 150, 200, 300, 9999)] == [
+        *(0.0, 0.0, 0.5, 1.0, 2.0, 2.0)
+    ]
+
+
+def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
+    labels = torch.tensor([0, 0, 1, 1])
+    assert did.naming_accuracy(torch.eye(2)[labels], labels).item() == 1.0
+    assert did.naming_accuracy(torch.eye(2)[[0, 1, 0, 1]], labels).item() == 0.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"adversary": "nonsaturating", "penalty": 4.0},
+        {"lambda_h": 0.0},
+        {"lambda_e": 0.0},
+        {"contrast": "pairwise"},
+        {"contrast": "push"},
+        {"difference": "features", "pool": 2},
+        {"difference": "concat", "pool": 0},
+        {"perturbation": "redraw"},
+        {"noise_dim": 0},
+        {"networks": "classic"},
+        {"instance_noise": 0.0},
+        {"penalty_every": 4},
+    ],
+    ids=str,
+)
+def test_every_choice_trains_the_networks_it_has(changes):
+    method = model(**changes)
+    before = {name: weights(getattr(method, name)) for name in "gdeh"}
+    for step in range(2):
+        logs = method.train_step(images(), rng(step), step)
+    moved = {name: not torch.equal(before[name], weights(getattr(method, name))) for name in "gdeh"}
+    assert moved == {"g": True, "d": True, "e": True, "h": changes.get("lambda_h") != 0.0}
+    assert all(torch.isfinite(value) and not value.requires_grad for value in logs.values())
+    assert ("contrast" in logs) == moved["h"]
+
+
+def gradients_reaching_g(method: did.Did) -> torch.Tensor:
+    """The gradient of one step in G's weights. SGD with rate 1 would move them by its negative."""
+    caught = []
+    optimiser = method.optimisers["g"]
+    optimiser.step = lambda: caught.append(  # type: ignore[method-assign]
+        torch.cat([p.grad.flatten().clone() for p in method.g.parameters()])
+    )
+    method.train_step(images(), rng(), 10)
+    return caught[0]
+
+
+def test_lambda_e_zero_keeps_the_encoder_from_g_and_lets_it_learn():
+    without = gradients_reaching_g(model(lambda_e=0.0, lambda_h=0.0))
+    single, double = (
+        gradients_reaching_g(model(lambda_e=weight, lambda_h=0.0)) for weight in (1.0, 2.0)
+    )
+    assert not torch.allclose(single, without)
+    # Linear in lambda_e: what reaches G is the weight times one and the same gradient.
+    assert torch.allclose(double - without, 2.0 * (single - without), atol=1e-6)
+
+
+def test_before_its_ramp_l_h_trains_h_and_leaves_g_alone():
+    later = {"lambda_h_from": 100, "lambda_h_until": 200}
+    # Without instance noise, of which a step with H draws more.
+    early = gradients_reaching_g(model(instance_noise=0.0, **later))
+    without = gradients_reaching_g(model(instance_noise=0.0, lambda_h=0.0))
+    assert torch.allclose(early, without, atol=1e-6)
+    method = model(**later)
+    before = weights(method.h)
+    method.train_step(images(), rng(), 10)
+    assert not torch.equal(before, weights(method.h))
+
+
+def test_encode_and_decode_are_deterministic_and_in_range():
+    method = model()
+    codes = method.encode(images())
+    assert codes.shape == (16, 4)
+    decoded = method.decode(codes)
+    assert decoded.shape == (16, *SHAPE)
+    assert decoded.min() >= 0
+    assert decoded.max() <= 1
+    assert torch.equal(decoded, method.decode(codes))
+
+
+def test_swapping_codes_of_the_generator_swaps_what_the_pairs_show():
+    """H names a change by what it looks like: dimension i of G is dimension j of a swapped G."""
+    method = model(noise_dim=0)
+    codes, moved, _ = did.draw_pairs(method.config, 8, CPU, rng())
+    swap = [1, 0, 2, 3]
+    straight = method.h(method.g(codes), method.g(moved))
+    with torch.no_grad():
+        method.g.head[0].weight.copy_(method.g.head[0].weight[:, swap])
+    swapped = method.h(method.g(codes[:, swap]), method.g(moved[:, swap]))
+    assert torch.allclose(straight, swapped, atol=1e-5)
+
+
+def test_encoder_and_h_learn_a_generator_that_does_not_move():
+    """With G held still, E recovers the codes and H names the changed dimension, from pixels."""
+    torch.manual_seed(0)
+    cfg = config(latent_dim=3, width=8, noise_dim=0, lambda_e=0.0, lr_generator=1e-12, lambda_h=1.0)
+    cfg = dataclasses.replace(cfg, instance_noise=0.02, lr_encoders=2e-3, lambda_h_from=10**6)
+    cfg = dataclasses.replace(cfg, lambda_h_until=10**6 + 1)
+    method = did.build(cfg, SHAPE)
+    with torch.no_grad():  # a generator whose codes are plain to see: each moves its own pixels
+        for parameter in method.g.parameters():
+            parameter.mul_(2.0)
+    first = method.train_step(images(64), rng(0), 0)
+    for step in range(1, 150):
+        last = method.train_step(images(64), rng(step), step)
+    assert last["encoding"] < 0.5 * first["encoding"]
+    assert last["h_accuracy"] > 0.8

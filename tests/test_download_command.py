@@ -1,0 +1,316 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import hostile_server
+import pytest
+from typer.testing import CliRunner
+
+from didcli import registry
+from didcli.cli import app
+from didcli.commands import download as command
+from didcli.errors import DataError, UsageError
+from didcli.io import download
+from didcli.io.remote import RemoteFile
+
+CONTENT = b"the whole set"
+
+
+@dataclass
+class TinySet:
+    source: str
+
+
+class TinyModule(ModuleType):
+    """A dataset plug-in of two small files, either of which is enough."""
+
+    FACTOR_NAMES = ("shape", "scale")
+    FACTOR_SIZES = (3, 6)
+    Source = Literal["auto", "official", "rendered"]
+
+    def __init__(self, url: str) -> None:
+        super().__init__("tiny")
+        self.SOURCES = (remote_file(f"{url}/tiny.bin"), remote_file(f"{url}/tiny.npz"))
+        self.loaded: list[str] = []
+
+    def load(self, source, data_dir, on_progress) -> TinySet:
+        self.loaded.append(source)
+        if source == "rendered":
+            path = data_dir / "tiny-rendered-v3.bits"
+            if not path.exists():
+                path.write_bytes(CONTENT)
+                on_progress(1, 1)
+            return TinySet("rendered v3")
+        return TinySet("official")
+
+
+def remote_file(url: str) -> RemoteFile:
+    return RemoteFile(
+        url=url,
+        name=Path(url).name,
+        size=len(CONTENT),
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        md5=None,
+        git_blob_sha1=None,
+        licence="CC0",
+    )
+
+
+@pytest.fixture
+def server():
+    with hostile_server.serve(CONTENT) as server:
+        yield server
+
+
+@pytest.fixture
+def tiny(server, monkeypatch) -> TinyModule:
+    module = TinyModule(server.url)
+    monkeypatch.setattr(registry, "names", lambda _kind: ["tiny"])
+    monkeypatch.setattr(registry, "load", lambda _kind, _name: module)
+    return module
+
+
+@pytest.fixture
+def did(tiny, tmp_path, monkeypatch):  # noqa: ARG001  (tiny is what it finds)
+    """`did download`, in this process, into tmp_path."""
+    monkeypatch.setenv("DID_DATA_DIR", str(tmp_path))
+
+    def did(*arguments: str):
+        result = CliRunner().invoke(app, ["download", *arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result
+
+    return did
+
+
+@pytest.fixture
+def no_waiting(monkeypatch) -> None:
+    """Downloads in this process try again at once."""
+    monkeypatch.setattr(
+        download, "Patience", partial(download.Patience, sleep=lambda _seconds: None)
+    )
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`did download`, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "didcli", "download", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+# ---------------------------------------------------------------------------- results
+
+
+def test_the_path_alone_is_on_stdout(did, tmp_path):
+    result = did("tiny")
+    assert result.stdout == f"{tmp_path / 'tiny.bin'}\n"
+    assert "tiny.bin: fetched and verified" in result.stderr
+    assert (tmp_path / "tiny.bin").read_bytes() == CONTENT
+
+
+def test_a_second_run_verifies_and_fetches_nothing(did, server):
+    did("tiny")
+    assert "tiny.bin: here already, verified" in did("tiny").stderr
+    assert len(server.requests) == 1
+
+
+def test_force_fetches_again(did, server):
+    did("tiny")
+    did("tiny", "--force")
+    assert len(server.requests) == 2
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_quiet_leaves_the_path_only(did, server):
+    server.script = [hostile_server.cut_after(3)]
+    assert did("tiny", "-q").stderr == ""
+
+
+def test_the_flag_wins_over_the_environment(did, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    assert did("tiny", "--data-dir", str(elsewhere)).stdout == f"{elsewhere / 'tiny.bin'}\n"
+
+
+def test_what_was_fetched_is_loaded_once(did, tiny):
+    did("tiny")
+    assert tiny.loaded == ["official"]
+
+
+def test_json_is_one_object_with_a_schema(did, tmp_path):
+    first = json.loads(did("tiny", "--json").stdout)
+    about_the_file = {
+        "path": str(tmp_path / "tiny.bin"),
+        "bytes": len(CONTENT),
+        "sha256": hashlib.sha256(CONTENT).hexdigest(),
+        "downloaded": True,
+    }
+    assert first == {
+        "schema": 1,
+        "name": "tiny",
+        "source": "official",
+        **about_the_file,
+        "files": [about_the_file],
+    }
+    assert json.loads(did("tiny", "--json").stdout)["downloaded"] is False
+
+
+def test_a_set_of_several_files_is_fetched_whole(did, tiny, tmp_path):
+    tiny.SOURCES = (tiny.SOURCES,)
+    assert did("tiny").stdout.split() == [str(tmp_path / "tiny.bin"), str(tmp_path / "tiny.npz")]
+    described = json.loads(did("tiny", "--json").stdout)
+    assert described["path"] == str(tmp_path)
+    assert described["bytes"] == 2 * len(CONTENT)
+    assert len(described["files"]) == 2
+
+
+def test_a_set_may_be_rendered_instead(did, server, tmp_path):
+    result = did("tiny", "--source", "rendered", "--json")
+    described = json.loads(result.stdout)
+    assert described["path"] == str(tmp_path / "tiny-rendered-v3.bits")
+    assert described["source"] == "rendered"
+    assert described["downloaded"] is False
+    assert "Preparing the dataset" in result.stderr
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(("options", "made_again"), [((), False), (("--force",), True)])
+def test_a_rendered_set_is_kept_unless_forced(did, options, made_again):
+    did("tiny", "--source", "rendered")
+    again = did("tiny", "--source", "rendered", *options)
+    assert ("Preparing the dataset" in again.stderr) is made_again
+
+
+# ---------------------------------------------------------------------------- the listing
+
+
+def test_the_listing_says_what_there_is_and_what_is_here(did):
+    did("tiny")
+    assert did("--list").stdout.splitlines() == [
+        "tiny",
+        "  factors   shape 3, scale 6",
+        "  official  tiny.bin, 13 B, CC0: here",
+        "  official  tiny.npz, 13 B, CC0: not here",
+        "  rendered  drawn on this machine, no download: not here",
+    ]
+
+
+def test_the_listing_as_json(did, tmp_path):
+    did("tiny", "--source", "rendered")
+    listing = json.loads(did("--list", "--json").stdout)
+    assert listing["schema"] == 1
+    (tiny,) = listing["datasets"]
+    assert tiny["factors"] == {"shape": 3, "scale": 6}
+    assert [file["default"] for file in tiny["files"]] == [True, False]
+    assert [file["here"] for file in tiny["files"]] == [False, False]
+    assert tiny["rendered"] == [str(tmp_path / "tiny-rendered-v3.bits")]
+
+
+def test_a_set_with_nothing_to_offer_is_listed_and_refused(did, tiny):
+    tiny.SOURCES = ()
+    tiny.Source = None
+    assert did("--list", "tiny").stdout.splitlines()[-1] == "  nothing to download"
+    with pytest.raises(UsageError, match="no published file"):
+        did("tiny")
+    with pytest.raises(UsageError, match="cannot be drawn"):
+        did("tiny", "--source", "rendered")
+
+
+def test_every_dataset_of_the_registry_can_be_listed():
+    result = run("--list", "--json")
+    assert result.returncode == 0
+    listed = [dataset["name"] for dataset in json.loads(result.stdout)["datasets"]]
+    assert listed == registry.names("data")
+
+
+@pytest.mark.parametrize("name", registry.names("data"))
+def test_every_published_file_can_be_verified(name):
+    for file in (file for files in command._offer(name).alternatives for file in files):
+        assert file.sha256 or file.md5
+        assert file.sha256 is None or len(file.sha256) == 64
+        assert file.md5 is None or len(file.md5) == 32
+        assert file.url.startswith(("http://", "https://"))
+
+
+# ---------------------------------------------------------------------------- failures
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_without_a_network_the_rendered_set_is_offered(did, tiny, monkeypatch):
+    monkeypatch.setenv("DID_MIRROR", "http://127.0.0.1:9")
+    with pytest.raises(DataError, match="Connection refused") as caught:
+        did("tiny")
+    assert caught.value.hint == (
+        "did train needs no download: the rendered set is used. "
+        "Render it now: did download tiny --source rendered"
+    )
+    tiny.Source = Literal["official"]
+    with pytest.raises(DataError) as caught:
+        did("tiny")
+    assert "rendered" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ((), "did download --list"),
+        (("dsprits",), "Did you mean 'dsprites'?"),
+        (("dsprites", "--source", "hearsay"), "official"),
+    ],
+)
+def test_usage_errors_exit_2(arguments, hint):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert hint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (hostile_server.honest, "sent something else than dsprites"),
+        (hostile_server.status(404), "answered 404"),
+        (hostile_server.status(200, b"<html>log in</html>"), "sent an HTML page"),
+    ],
+)
+def test_a_file_that_is_not_the_published_one_exits_3(tmp_path, behaviour, message):
+    with hostile_server.serve(bytes(28_024_106)) as server:
+        server.script = [behaviour]
+        result = run("dsprites", "--data-dir", str(tmp_path), DID_MIRROR=server.url)
+    assert result.returncode == 3
+    assert result.stdout == ""
+    error, hint = result.stderr.splitlines()[-2:]
+    assert error.startswith("error: ")
+    assert message in error
+    assert hint.startswith("hint: ")
+    assert not list(tmp_path.glob("dsprites*"))
+
+
+def test_a_folder_that_cannot_be_written_exits_7(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    result = run("dsprites", "--data-dir", str(tmp_path / "file"), DID_MIRROR="http://127.0.0.1:9")
+    assert result.returncode == 7
+    assert "--data-dir" in result.stderr
+
+
+def test_importing_the_command_loads_nothing_heavy():
+    probe = """
+import sys, didcli.commands.download
+heavy = {"numpy", "torch", "requests", "pooch", "rich", "pydantic", "h5py", "filelock"}
+sys.stdout.write(" ".join(heavy & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=True)
+    assert result.stdout == b""

@@ -1,0 +1,280 @@
+import hashlib
+import itertools
+import shutil
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from didcli.data import dsprites
+from didcli.errors import DataError, StorageError, UsageError
+from didcli.io.remote import RemoteFile
+
+TINY = (2, 2, 3, 4, 4)
+CLASSES = np.array([(0, *digits) for digits in itertools.product(*map(range, TINY))], dtype="<i8")
+IMAGES = np.random.default_rng(0).integers(2, size=(len(CLASSES), 64, 64), dtype=np.uint8)
+
+
+class Trap:
+    """Unpickling one of these fails the test: the official npz has a pickled entry."""
+
+    def __reduce__(self):
+        return pytest.fail, ("metadata was unpickled",)
+
+
+def write_hdf5(path, images=IMAGES, classes=CLASSES):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("imgs", data=images, chunks=(24, 2, 4), compression="gzip")
+        file["latents/classes"] = classes
+        file["latents/values"] = classes.astype("<f8")
+
+
+def write_npz(path, images=IMAGES, classes=CLASSES):
+    np.savez_compressed(
+        path,
+        metadata=np.array([Trap()], dtype=object),
+        imgs=images,
+        latents_classes=classes,
+        latents_values=classes.astype("<f8"),
+    )
+
+
+LAYOUTS = pytest.mark.parametrize(
+    ("write", "read", "name"),
+    [
+        (write_hdf5, dsprites.hdf5_images, "tiny.hdf5"),
+        (write_npz, dsprites.npz_images, "tiny.npz"),
+    ],
+)
+
+
+def published(path):
+    """What its publisher would say of the file at `path`."""
+    raw = path.read_bytes()
+    return RemoteFile("", path.name, len(raw), hashlib.sha256(raw).hexdigest(), None, None, "")
+
+
+# ---------------------------------------------------------------------------- the whole, rendered
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dsprites")
+    yield folder
+    shutil.rmtree(folder)  # pytest would keep 377 MB of each of the last three sessions
+
+
+@pytest.fixture(scope="module")
+def progress():
+    return []
+
+
+@pytest.fixture(scope="module")
+def rendered(data_dir, progress):
+    return dsprites.load("auto", data_dir, lambda done, total: progress.append((done, total)))
+
+
+def test_the_whole_set_is_there(rendered):
+    assert len(rendered) == 737_280
+    assert rendered.source == "rendered v1"
+    assert rendered.name == "dsprites"
+    assert rendered.image_shape == (1, 64, 64)
+    assert rendered.factor_names == ("shape", "scale", "orientation", "pos_x", "pos_y")
+    assert rendered.factor_sizes == (3, 6, 40, 32, 32)
+
+
+def test_the_first_time_tells_how_far_it_is(rendered, progress):
+    assert len(rendered)
+    done = [images for images, _ in progress]
+    assert done == sorted(done)
+    assert len(done) > 100
+    assert progress[-1] == (737_280, 737_280)
+
+
+def test_factors_count_up_the_last_one_fastest(rendered):
+    factors = rendered.factors
+    assert factors.shape == (737_280, 5)
+    assert factors.dtype == np.int64
+    every = itertools.product(range(3), range(6), range(40), range(32), range(32))
+    assert factors[::997].tolist() == [list(f) for f in itertools.islice(every, 0, None, 997)]
+    assert rendered.factors is factors
+
+
+def test_images_are_those_that_the_renderer_draws(rendered):
+    rows = np.random.default_rng(1).integers(737_280, size=20)
+    images = rendered.images(rows)
+    assert images.shape == (20, 1, 64, 64)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images[:, 0], 255 * dsprites.renderer.images(rows))
+
+
+def test_the_second_time_is_ready_within_a_second(data_dir, rendered):
+    def never(*_):
+        pytest.fail("nothing is to be made")
+
+    started = time.perf_counter()
+    again = dsprites.load("rendered", data_dir, never)
+    assert time.perf_counter() - started < 1
+    rows = np.arange(0, 737_280, 10_007)
+    np.testing.assert_array_equal(again.images(rows), rendered.images(rows))
+
+
+def test_a_batch_takes_microseconds(rendered):
+    rng = np.random.default_rng(2)
+
+    def seconds():
+        rows = rng.integers(737_280, size=64)
+        started = time.perf_counter()
+        rendered.images(rows)
+        return time.perf_counter() - started
+
+    assert np.median([seconds() for _ in range(300)]) < 200e-6
+
+
+# ---------------------------------------------------------------------------- rows
+
+
+@pytest.fixture
+def tiny():
+    return dsprites.DSprites(np.packbits(IMAGES.reshape(len(IMAGES), -1), axis=1), "a test", TINY)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
+def test_rows_come_in_the_order_asked_for(tiny, dtype):
+    rows = np.array([5, 0, 191, 5], dtype=dtype)
+    np.testing.assert_array_equal(tiny.images(rows)[:, 0], 255 * IMAGES[rows])
+    assert tiny.images(rows[:0]).shape == (0, 1, 64, 64)
+
+
+def test_images_may_be_written_to(tiny):
+    tiny.images(np.array([3]))[:] = 7
+    np.testing.assert_array_equal(tiny.images(np.array([3]))[0, 0], 255 * IMAGES[3])
+
+
+@pytest.mark.parametrize("row", [-1, 192, 10**12])
+def test_rows_outside_the_set_are_named(tiny, row):
+    with pytest.raises(IndexError, match=rf"row {row} is not within 0\.\.191"):
+        tiny.images(np.array([0, row]))
+
+
+@pytest.mark.parametrize(
+    "rows", [np.array([1.0]), np.array([True]), np.array(["1"]), np.array(1), np.zeros((2, 2), int)]
+)
+def test_rows_that_are_not_a_vector_of_integers_are_refused(tiny, rows):
+    with pytest.raises(TypeError, match="expected rows"):
+        tiny.images(rows)
+
+
+def test_factors_are_shared_and_cannot_be_written_to(tiny):
+    assert tiny.factors.tolist() == CLASSES[:, 1:].tolist()
+    with pytest.raises(ValueError, match="read-only"):
+        tiny.factors[0, 0] = 1
+
+
+# ---------------------------------------------------------------------------- official files
+
+
+@LAYOUTS
+def test_official_layouts_are_packed_and_checked(tmp_path, write, read, name):
+    write(tmp_path / name)
+    packed = np.concatenate(list(read(tmp_path / name, TINY)))
+    np.testing.assert_array_equal(np.unpackbits(packed, axis=1).reshape(-1, 64, 64), IMAGES)
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_hdf5, "tiny.hdf5"), (write_npz, "tiny.npz")])
+def test_an_official_file_is_converted_once_and_named(tmp_path, write, name):
+    write(tmp_path / name)
+    file = published(tmp_path / name)
+    progress = []
+    for _ in range(2):
+        dataset = dsprites.from_official(
+            tmp_path, file, lambda done, total: progress.append((done, total)), TINY
+        )
+        assert dataset.source == f"official sha256:{file.sha256}"
+        np.testing.assert_array_equal(dataset.images(np.arange(192))[:, 0], 255 * IMAGES)
+    assert progress == [(192, 192)]
+
+
+@LAYOUTS
+def test_rows_in_another_order_are_refused(tmp_path, write, read, name):
+    write(tmp_path / name, classes=np.roll(CLASSES, 1, axis=0))
+    with pytest.raises(DataError, match=r"expected row 0 to have \[0, 0, 0, 0, 0, 0\], got"):
+        list(read(tmp_path / name, TINY))
+
+
+@LAYOUTS
+def test_pixels_other_than_0_and_1_are_refused(tmp_path, write, read, name):
+    images = IMAGES.copy()
+    images[-1, -1, -1] = 2
+    write(tmp_path / name, images)
+    with pytest.raises(DataError, match="pixels of 2, expected 0 and 1") as caught:
+        list(read(tmp_path / name, TINY))
+    assert "did download dsprites --force" in caught.value.hint
+
+
+@LAYOUTS
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": IMAGES[:100]},
+        {"images": IMAGES.astype(np.float32)},
+        {"images": IMAGES[:, :32]},
+        {"classes": CLASSES[:, 1:]},
+        {"classes": CLASSES.astype(np.int32)},
+        {"classes": CLASSES[:50]},
+    ],
+)
+def test_other_shapes_and_types_are_refused(tmp_path, write, read, name, change):
+    write(tmp_path / name, **change)
+    with pytest.raises(DataError, match=r"classes: expected int64|imgs: expected uint8") as caught:
+        list(read(tmp_path / name, TINY))
+    assert "did download dsprites --force" in caught.value.hint
+
+
+def test_a_bad_official_file_leaves_nothing_behind(tmp_path):
+    images = IMAGES.copy()
+    images[-1] = 9
+    write_npz(tmp_path / "tiny.npz", images)
+    with pytest.raises(DataError):
+        dsprites.from_official(tmp_path, published(tmp_path / "tiny.npz"), None, TINY)
+    assert not list(tmp_path.glob("*.bits"))
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("source", ["auto", "official"])
+@pytest.mark.parametrize("file", dsprites.SOURCES, ids=lambda file: file.name[-4:])
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html>sign in</html>"])
+def test_a_damaged_official_file_is_never_passed_over(tmp_path, source, file, content):
+    (tmp_path / file.name).write_bytes(content)
+    with pytest.raises(DataError, match="is not the published file: expected") as caught:
+        dsprites.load(source, tmp_path)
+    assert caught.value.exit_code == 3
+    assert "did download dsprites --force" in caught.value.hint
+
+
+def test_an_absent_official_file_says_how_to_get_it_or_do_without(tmp_path):
+    with pytest.raises(DataError, match="no official dSprites file in") as caught:
+        dsprites.load("official", tmp_path)
+    assert "did download dsprites" in caught.value.hint
+    assert "--source rendered" in caught.value.hint
+
+
+def test_an_unknown_source_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="no 'web' among the sources"):
+        dsprites.load("web", tmp_path)
+
+
+def test_a_folder_that_cannot_be_used_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError) as caught:
+        dsprites.load("rendered", tmp_path / "file" / "inside")
+    assert caught.value.exit_code == 7
+    assert "--data-dir" in caught.value.hint
+    assert "DID_DATA_DIR" in caught.value.hint
+
+
+def test_sources_can_be_verified():
+    for file in dsprites.SOURCES:
+        assert file.url.endswith(f"/{file.name}")
+        assert file.sha256 or (file.md5 and file.git_blob_sha1)

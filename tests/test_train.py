@@ -1,0 +1,168 @@
+"""The training loop: resuming gives the bytes of the run that was never stopped."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+
+from didcli.config import RunConfig, resolve
+from didcli.engine import runs, train
+from didcli.errors import DivergedError, RunError
+
+
+def longer(config: RunConfig, **changes) -> RunConfig:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
+
+
+def read_log(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / runs.LOG_NAME).read_text().splitlines()]
+
+
+def checkpoint_bytes(folder) -> bytes:
+    return (folder / "checkpoint.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_stopping_anywhere_and_resuming_gives_the_same_bytes(
+    tiny_run, tiny_config, data_dir, tmp_path, stop_after
+):
+    steps = iter(range(1, 9))
+    stop = train.Watcher(should_stop=lambda: next(steps) == stop_after)
+    first = train.run(tiny_config, tmp_path / "run", data_dir=data_dir, watcher=stop)
+    assert (first.step, first.finished) == (stop_after, False)
+
+    second = train.run(tiny_config, tmp_path / "run", resume=True, data_dir=data_dir)
+
+    assert (second.step, second.finished) == (4, True)
+    assert checkpoint_bytes(tmp_path / "run") == checkpoint_bytes(tiny_run)
+    assert [line["step"] for line in read_log(tmp_path / "run") if line["event"] == "log"] == [2, 4]
+
+
+def test_a_longer_run_passes_through_the_shorter_one(tiny_run, tiny_config, data_dir, tmp_path):
+    """Nothing in a step depends on how many there will be."""
+    config = longer(tiny_config, steps=6)
+    through = train.run(config, tmp_path / "through", data_dir=data_dir)
+    train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
+    extended = train.run(config, tmp_path / "run", resume=True, data_dir=data_dir)
+    assert checkpoint_bytes(through.path) == checkpoint_bytes(extended.path)
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny_run, tiny_config, data_dir, tmp_path):
+    train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
+    outcome = train.run(tiny_config, tmp_path / "run", resume=True, data_dir=data_dir)
+    assert outcome.finished
+    assert checkpoint_bytes(tmp_path / "run") == checkpoint_bytes(tiny_run)
+
+
+def test_other_seeds_are_other_runs(tiny_run, tiny_config, data_dir, tmp_path):
+    other = train.run(longer(tiny_config, seed=1), tmp_path / "run", data_dir=data_dir)
+    assert checkpoint_bytes(other.path) != checkpoint_bytes(tiny_run)
+
+
+def test_the_folder_describes_itself(tiny_run, tiny_config):
+    assert resolve(file=tiny_run / "config.yaml") == tiny_config
+    first, *lines = read_log(tiny_run)
+    assert first["event"] == "start"
+    assert first["source"] == "rendered v1"
+    assert first["versions"]["torch"] == torch.__version__
+    assert [line["step"] for line in lines] == [2, 4]
+    assert {"critic", "generator", "encoding", "contrast", "images_per_second"} <= lines[0].keys()
+
+
+def test_a_run_may_not_shrink(tiny_run, tiny_config, data_dir, tmp_path):
+    train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
+    with pytest.raises(RunError, match="has done 4 steps, more than the 2"):
+        train.run(longer(tiny_config, steps=2), tmp_path / "run", resume=True, data_dir=data_dir)
+
+
+def test_a_run_does_not_go_on_with_other_images(tiny_config, data_dir, tmp_path, monkeypatch):
+    train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
+    monkeypatch.setattr("didcli.render.dsprites.VERSION", 999)
+    monkeypatch.setattr(
+        "didcli.data.dsprites.DSprites.source", property(lambda _: "rendered v999"), raising=False
+    )
+    monkeypatch.setattr("didcli.data.dsprites.DSprites.__init__", _init_without_source)
+    with pytest.raises(RunError, match="rendered v999"):
+        train.run(longer(tiny_config, steps=9), tmp_path / "run", resume=True, data_dir=data_dir)
+
+
+def _init_without_source(self, packed, _source, factor_sizes=(3, 6, 40, 32, 32)) -> None:
+    self._packed, self.factor_sizes = packed, factor_sizes
+
+
+def test_divergence_keeps_the_last_good_checkpoint(tiny_config, data_dir, tmp_path, monkeypatch):
+    real_step = train._Trainer._step
+
+    def step(self, number: int):
+        losses = dict(real_step(self, number))
+        return losses | ({"critic": torch.tensor(math.nan)} if number >= 3 else {})
+
+    monkeypatch.setattr(train._Trainer, "_step", step)
+    with pytest.raises(DivergedError, match=r"diverged by step 4: critic nan"):
+        train.run(longer(tiny_config, steps=8), tmp_path / "run", data_dir=data_dir)
+    assert runs.open_run(tmp_path / "run").step == 2
+    assert read_log(tmp_path / "run")[-1]["event"] == "diverged"
+
+
+def test_a_collapsed_generator_is_said_and_a_healthy_one_is_not():
+    healthy = {"fake_sd": 0.2, "real_sd": 0.2, "fake_mean": 0.04, "real_mean": 0.04}
+    assert train.collapse(5000, healthy) is None
+    assert "has collapsed by step 5000" in train.collapse(5000, healthy | {"fake_sd": 0.01})
+    assert train.collapse(100, healthy | {"fake_sd": 0.01}) is None  # too early to judge
+    assert train.collapse(5000, {"reconstruction": 1.0}) is None  # no generator's statistics
+
+
+def test_the_generator_of_a_step_is_a_function_of_seed_and_step():
+    cpu = torch.device("cpu")
+    draw = lambda seed, step: torch.rand(4, generator=train.step_generator(seed, step, cpu))  # noqa: E731
+    assert torch.equal(draw(1, 2), draw(1, 2))
+    assert not torch.equal(draw(1, 2), draw(2, 1))
+    assert not torch.equal(draw(1, 2), draw(1, 3))
+
+
+def test_the_global_random_state_neither_matters_nor_changes(
+    tiny_config, data_dir, tmp_path, tiny_run
+):
+    torch.manual_seed(123)
+    np.random.seed(5)
+    before = torch.random.get_rng_state()
+    train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert checkpoint_bytes(tmp_path / "run") == checkpoint_bytes(tiny_run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_killed_process_resumes_to_the_same_bytes(did, data_dir, tiny_config, tmp_path, number):
+    steps = 400
+    settings = [f"--set={text}" for text in [*TINY, f"train.steps={steps}"]]
+    command = [sys.executable, "-m", "didcli", "train", "--out", str(tmp_path / "run"), *settings]
+    environment = {**os.environ, "DID_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "checkpoint.safetensors").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}.get(number, -9), err
+    assert out == ""
+    stopped = runs.open_run(tmp_path / "run").step
+    assert 0 < stopped < steps
+
+    resumed = did("train", "--resume", "--out", str(tmp_path / "run"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == f"{tmp_path / 'run'}\n"
+    straight = train.run(longer(tiny_config, steps=steps), tmp_path / "straight", data_dir=data_dir)
+    assert checkpoint_bytes(tmp_path / "run") == checkpoint_bytes(straight.path)
