@@ -68,11 +68,21 @@ ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Run the command line and exit; see `didcli.errors` for the exit codes."""
     signal.signal(signal.SIGTERM, _raise_exit)
+    if "_DID_COMPLETE" in os.environ:  # the shell asks for completions
+        app()
+    command = typer.main.get_command(app)
+    for parameter in command.get_params(typer.Context(command, **command.context_settings)):
+        # Typer's own flags (help, completion) default to None, and to take that for a bool it
+        # would import pydantic, which costs 140 ms.
+        if getattr(parameter, "is_flag", False) and parameter.default is None:
+            parameter.default = False
     try:
-        # Not standalone: there, click itself would exit 1 on Ctrl-C and on a closed pipe.
-        code = app(standalone_mode=False)
+        # Not command.main(), which would exit 1 on Ctrl-C and on a closed pipe.
+        with command.make_context("did", sys.argv[1:]) as context:
+            command.invoke(context)
         sys.stdout.flush()  # a closed pipe shows here at the latest
-        raise SystemExit(code if isinstance(code, int) else 0)
+    except typer.Exit as leaving:
+        raise SystemExit(leaving.exit_code) from None
     except ClickException as error:
         error.show()  # type: ignore[attr-defined]
         raise SystemExit(UsageError.exit_code) from None

@@ -88,6 +88,7 @@ def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
         {"perturbation": "redraw"},
         {"noise_dim": 0},
         {"networks": "classic"},
+        {"networks": "stem"},
         {"instance_noise": 0.0},
         {"penalty_every": 4},
     ],
@@ -155,7 +156,7 @@ def test_swapping_codes_of_the_generator_swaps_what_the_pairs_show():
     swap = [1, 0, 2, 3]
     straight = method.h(method.g(codes), method.g(moved))
     with torch.no_grad():
-        method.g.head[0].weight.copy_(method.g.head[0].weight[:, swap])
+        method.g.of_codes.weight.copy_(method.g.of_codes.weight[:, swap])
     swapped = method.h(method.g(codes[:, swap]), method.g(moved[:, swap]))
     assert torch.allclose(straight, swapped, atol=1e-5)
 

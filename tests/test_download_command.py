@@ -78,7 +78,7 @@ def tiny(server, monkeypatch) -> TinyModule:
 
 
 @pytest.fixture
-def did(tiny, tmp_path, monkeypatch):  # noqa: ARG001  (tiny is what it finds)
+def did(tiny, tmp_path, monkeypatch):
     """`did download`, in this process, into tmp_path."""
     monkeypatch.setenv("DID_DATA_DIR", str(tmp_path))
 

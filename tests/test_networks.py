@@ -2,14 +2,15 @@ import pytest
 import torch
 
 from didcli.nn import networks
+from didcli.nn.decoders import BroadcastDecoder, image_decoder
 
 
-@pytest.mark.parametrize("family", ["stem", "classic"])
+@pytest.mark.parametrize("family", ["stem", "broadcast", "classic"])
 @pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_decoder_and_encoder_fit_each_other(family, size, channels):
     shape = (channels, size, size)
-    decoder = networks.ImageDecoder(shape, 5, width=4, hidden=8, family=family)
+    decoder = image_decoder(shape, 5, width=4, hidden=8, family=family)
     encoder = networks.ImageEncoder(shape, 7, width=4, hidden=8, family=family)
     images = decoder(torch.zeros(2, 5))
     assert images.shape == (2, *shape)
@@ -24,7 +25,7 @@ def test_the_classic_stack_has_the_published_number_of_weights():
     assert sum(p.numel() for p in encoder.parameters()) == expected
     expected = (10 + 1) * 256 + (256 + 1) * 1024
     expected += sum(16 * a * b + b for a, b in [(64, 64), (64, 32), (32, 32), (32, 1)])
-    decoder = networks.ImageDecoder((1, 64, 64), 10, family="classic")
+    decoder = image_decoder((1, 64, 64), 10, family="classic")
     assert sum(p.numel() for p in decoder.parameters()) == expected
 
 
@@ -38,7 +39,7 @@ def test_outputs_depend_on_their_own_image_alone(family):
 
 def test_outputs_are_float32_under_autocast():
     encoder = networks.ImageEncoder((1, 64, 64), 3, width=4)
-    decoder = networks.ImageDecoder((1, 64, 64), 3, width=4)
+    decoder = image_decoder((1, 64, 64), 3, width=4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         images = decoder(torch.zeros(2, 3))
         assert images.dtype == torch.float32
@@ -51,3 +52,19 @@ def test_unit_length_of_zero_is_zero_with_a_finite_gradient():
     unit.sum().backward()
     assert unit.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
     assert torch.isfinite(vectors.grad).all()
+
+
+def test_the_broadcast_decoder_is_a_convolution_over_tiled_codes_and_positions():
+    """Its first layer, taken apart for speed, against the tiled form of the paper."""
+    torch.manual_seed(0)
+    decoder = BroadcastDecoder((1, 32, 32), 3, width=2)
+    codes = torch.randn(2, 3)
+    line = torch.linspace(-1, 1, 16)
+    tiled = torch.zeros(2, 5, 16, 16)
+    for row in range(16):
+        for column in range(16):
+            tiled[:, :3, row, column] = codes
+            tiled[:, 3, row, column], tiled[:, 4, row, column] = line[column], line[row]
+    weight = torch.cat((decoder.of_codes.weight, decoder.of_positions.weight[:, :, 0, 0]), dim=1)
+    first = torch.einsum("oi,bihw->bohw", weight, tiled) + decoder.of_codes.bias[:, None, None]
+    assert torch.allclose(decoder.tail(first), decoder(codes), atol=1e-6)

@@ -47,7 +47,7 @@ def test_stopping_anywhere_and_resuming_gives_the_same_bytes(
     assert [line["step"] for line in read_log(tmp_path / "run") if line["event"] == "log"] == [2, 4]
 
 
-def test_a_longer_run_passes_through_the_shorter_one(tiny_run, tiny_config, data_dir, tmp_path):
+def test_a_longer_run_passes_through_the_shorter_one(tiny_config, data_dir, tmp_path):
     """Nothing in a step depends on how many there will be."""
     config = longer(tiny_config, steps=6)
     through = train.run(config, tmp_path / "through", data_dir=data_dir)
@@ -78,7 +78,7 @@ def test_the_folder_describes_itself(tiny_run, tiny_config):
     assert {"critic", "generator", "encoding", "contrast", "images_per_second"} <= lines[0].keys()
 
 
-def test_a_run_may_not_shrink(tiny_run, tiny_config, data_dir, tmp_path):
+def test_a_run_may_not_shrink(tiny_config, data_dir, tmp_path):
     train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
     with pytest.raises(RunError, match="has done 4 steps, more than the 2"):
         train.run(longer(tiny_config, steps=2), tmp_path / "run", resume=True, data_dir=data_dir)

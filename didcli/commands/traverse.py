@@ -45,7 +45,9 @@ def traverse(
     ] = None,
     dim: Annotated[
         list[str] | None,
-        typer.Option(help="Dimensions: 3, 0-4 or 1,5; may be repeated. Without it, all."),
+        typer.Option(
+            metavar="DIMS", help="Dimensions: 3, 0-4 or 1,5; may be repeated. Without it, all."
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -137,8 +139,9 @@ def traverse(
     )
     known = engine.read_knowledge(folder / runs.EVAL_NAME, opened.digest, opened.latent_dim)
     labels = [engine.label(each, known) for each in dims]
+    title = f"{folder.resolve().name}, step {opened.step}: what each dimension does"
     traversal = engine.traverse(opened, dims, values, start.codes)
-    _output.write(output, [engine.render(traversal, labels, chosen_format, title=folder.name)])
+    _output.write(output, [engine.render(traversal, labels, chosen_format, title=title)])
 
     if preview or (preview is None and not quiet):
         _show_preview(traversal, labels, forced=bool(preview))
@@ -220,7 +223,7 @@ def _show_preview(traversal: "Traversal", labels: Sequence[str], *, forced: bool
         if number and left < 1:
             options.say(f"and {len(labels) - number} more in the picture")
             return
-        options.say("\n".join([text[:columns], *lines]))
+        typer.echo("\n".join([text[:columns], *lines]), err=True, color=True)
 
 
 def _terminal_size() -> tuple[int, int]:
@@ -229,4 +232,4 @@ def _terminal_size() -> tuple[int, int]:
         size = os.get_terminal_size(sys.stderr.fileno())
     except OSError:
         return 80, 24
-    return size.columns, size.lines
+    return size.columns or 80, size.lines or 24  # 0 where nobody has told the terminal its size

@@ -146,10 +146,10 @@ def check_equal(expected: Sequence[Tensor], actual: Sequence[Tensor], *, what: s
                 f"{tuple(ours.shape)}; it was not written",
                 hint="Try the other --format, onnx or pt2, and report this.",
             )
-    difference = max(
-        float((ours - theirs).abs().max()) for ours, theirs in zip(expected, actual, strict=True)
-    )
-    if not difference <= TOLERANCE:  # NaN is refused, too
+    # By torch, whose maximum is NaN if any number is: Python's is not.
+    pairs = zip(expected, actual, strict=True)
+    difference = float(torch.stack([(ours - theirs).abs().max() for ours, theirs in pairs]).max())
+    if not difference <= TOLERANCE:  # so that NaN is refused, too
         raise RunError(
             f"{what} differs from the run by up to {difference:.2g} (more than {TOLERANCE:g}); "
             "it was not written",

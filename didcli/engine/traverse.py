@@ -165,7 +165,8 @@ def read_knowledge(path: Path, digest: str, latent_dim: int) -> dict[int, Knowle
             return {}
         details = report["details"]["mig"]
         information = np.asarray(details["mutual_information"], dtype=np.float64)
-        shares = information / np.asarray(details["factor_entropy"], dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):  # seen to below
+            shares = information / np.asarray(details["factor_entropy"], dtype=np.float64)
         names = [str(name) for name in report["data"]["factor_names"]]
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -175,7 +175,8 @@ def gif_bytes(frames: Sequence[Image.Image], frame_ms: int) -> bytes:
 
 def headings_height(block: Block) -> int:
     """Pixels that a block's headings take; 0 without any."""
-    return LINE * max((text.count("\n") + 1 for text in block.headings), default=0)
+    lines = max((text.count("\n") + 1 for text in block.headings), default=0)
+    return lines and GAP + lines * LINE
 
 
 def text_width(text: str) -> int:
@@ -203,7 +204,7 @@ def _draw_block(picture: Image.Image, block: Block, plan: Layout, top: int) -> N
     rows, columns = block.images.shape[:2]
     for column, heading in enumerate(block.headings):
         middle = plan.corner(top, 0, column)[0] + plan.image[0] // 2
-        _draw_lines(picture, heading, (middle, top), "ma")
+        _draw_lines(picture, heading, (middle, top + GAP), "ma")
     label_height = LINE * (block.label.count("\n") + 1)
     # Against the first row, not the middle of the block: the eye then finds it with the headings.
     label_top = first_image + (plan.image[1] - label_height) // 2

@@ -12,6 +12,8 @@ Colours = Literal["24-bit", "256"]
 
 TILE = 12
 """Columns, and pixels, that an image takes at least; half as many lines."""
+GAP_GREY = 80
+"""Of the line between two images, which may be all black."""
 UPPER_HALF = "\N{UPPER HALF BLOCK}"
 RESET = "\x1b[0m"
 
@@ -45,7 +47,7 @@ def lines(images: Iterable[Pixels], columns: int, kind: Colours) -> list[str]:
     images: (C, H, W) uint8, as many as `fitting(columns)` at most; shrunk to TILE pixels in width.
     """
     tiles = [_shrunk(image) for image in images]
-    gap = np.zeros((len(tiles[0]), 1, 3), dtype=np.uint8)
+    gap = np.full((len(tiles[0]), 1, 3), GAP_GREY, dtype=np.uint8)
     spaced = [part for tile in tiles for part in (tile, gap)][:-1]
     return half_blocks(np.concatenate(spaced, axis=1)[:, :columns], kind)
 

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from didcli.nn import losses
+from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder
-from didcli.nn.networks import Family, ImageDecoder, ImageEncoder
+from didcli.nn.networks import Family, ImageEncoder
 from didcli.nn.optim import adam, frozen, move_average
 
 Weight = Annotated[float, Ge(0)]
@@ -75,9 +76,9 @@ class Config:
     step_max: Annotated[float, Gt(0), Lt(1.0001)] = 1.0
     """Largest step: at most 1, so that one of the two directions stays within [-1, 1]."""
 
-    networks: Family = "stem"
+    networks: Family = "broadcast"
     width: Count = 32
-    """Channels of the first convolution of each network (`stem` only)."""
+    """Channels of the first convolution of each network (not `classic`)."""
     embedding: Count = 32
     """Length of H's output."""
     lr_generator: Rate = 4e-4
@@ -101,7 +102,7 @@ class Did(nn.Module):
         self.code_range = (-1.0, 1.0)
         n, m = config.latent_dim, config.noise_dim
         sizes: dict[str, Any] = {"width": config.width, "family": config.networks}
-        self.g = ImageDecoder(image_shape, n + m, **sizes)
+        self.g = image_decoder(image_shape, n + m, **sizes)
         self.d = ImageEncoder(image_shape, 1, **sizes)
         self.e = ImageEncoder(image_shape, n, **sizes)
         self.h = DifferenceEncoder(

@@ -100,16 +100,20 @@ def _best_split(
         values = codes[latent]
         sorted_points = order[latent, start:end]
         left_sum = 0.0
+        summed = 0
         for left in range(1, count):
             left_sum += residual[sorted_points[left - 1]]
-            # n / (left right) times this square is what the split takes off the squared error.
-            shift = left_sum * count - total * left
-            gain = shift * shift / (float(left) * float(count - left))
-            # The test for equal codes comes last because improvements are rare.
-            if gain > best_gain and (
-                values[sorted_points[left]]
-                > values[sorted_points[left - 1]] + FEATURE_THRESHOLD
-            ):
+            before = values[sorted_points[left - 1]]
+            if values[sorted_points[left]] <= before + FEATURE_THRESHOLD:
+                continue
+            if left - summed > count - left:  # scikit-learn sums the shorter way
+                left_sum = total
+                for other in range(count - 1, left - 1, -1):
+                    left_sum -= residual[sorted_points[other]]
+            summed = left
+            right_sum = total - left_sum
+            gain = left_sum * left_sum / left + right_sum * right_sum / (count - left)
+            if gain > best_gain:
                 best_gain = gain
                 best_latent = latent
                 best_left = left
@@ -137,6 +141,29 @@ def _partition(
             target[left if side else right] = point
             left += side
             right += 1 - side
+
+
+@compiled
+def _arrange(
+    samples: NDArray[np.int32],
+    last_sorted: NDArray[np.int32],
+    goes_left: NDArray[np.uint8],
+) -> None:
+    """Write the points of a node to `samples`, left ones first, in the order scikit-learn has them.
+
+    There a node's points are left sorted by the latent tried last, then swapped to their sides. The
+    order matters, although only sums are taken: their rounding decides between equal splits that
+    cut off the same points on the right, and with a sum over one latent's own order that latent
+    would err less than the others and win, or lose, too often.
+    """
+    samples[:] = last_sorted
+    left, right = 0, len(samples)
+    while left < right:
+        if goes_left[samples[left]]:
+            left += 1
+        else:
+            right -= 1
+            samples[left], samples[right] = samples[right], samples[left]
 
 
 @compiled
@@ -182,7 +209,8 @@ def _grow(
     split_latent[:] = -1
     leaf[:] = 0
     ends[0] = points
-    totals[0], impurities[0] = _sum_and_impurity(residual, order[0])
+    samples = np.arange(points).astype(np.int32)
+    totals[0], impurities[0] = _sum_and_impurity(residual, samples)
 
     for node in range(INNER_NODES):
         start, end = starts[node], ends[node]
@@ -205,14 +233,16 @@ def _grow(
         left, right = 2 * node + 1, 2 * node + 2
         starts[left], ends[left] = start, middle
         starts[right], ends[right] = middle, end
-        remaining = (end - start) * impurities[node]
         for child in (left, right):
-            members = sorted_points[latent, starts[child] : ends[child]]
-            totals[child], impurities[child] = _sum_and_impurity(residual, members)
-            remaining -= len(members) * impurities[child]
-            for point in members:
+            for point in sorted_points[latent, starts[child] : ends[child]]:
                 leaf[point] = child
                 goes_left[point] = child == left
+        _arrange(samples[start:end], sorted_points[latents[-1], start:end], goes_left)
+        remaining = (end - start) * impurities[node]
+        for child in (left, right):
+            members = samples[starts[child] : ends[child]]
+            totals[child], impurities[child] = _sum_and_impurity(residual, members)
+            remaining -= len(members) * impurities[child]
         importance[latent] += remaining
         if depth < DEPTH - 1:  # leaves need no order
             _partition(sorted_points, work[depth], start, end, left_count, goes_left)

@@ -1,12 +1,13 @@
-"""Networks for small images, in two families.
+"""Encoders of small images, and what encoders and decoders share. They come in families.
 
 `stem`: the first layer folds 4x4 (or 8x8) pixels into channels, so that every convolution runs at
 16x16 and below. On a CPU this is several times faster than the classic stack at equal quality.
+`broadcast`: the encoders of `stem`, and a decoder that knows positions; see `didcli.nn.decoders`.
 `classic`: the 32-32-64-64 stack of stride-2 convolutions that the field has used since Higgins et
 al. 2017, with the fully connected sizes of disentanglement_lib (https://arxiv.org/abs/1811.12359).
 
-Every network takes and returns float32 in full precision even where autocast runs its inside in
-bfloat16, so that losses are computed in float32.
+Every network takes and returns float32 even where autocast runs its inside in bfloat16, so that
+losses are computed in float32.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Family = Literal["stem", "classic"]
+Family = Literal["stem", "broadcast", "classic"]
 SLOPE = 0.2
-"""Of the leaky ReLUs of the `stem` family."""
+"""Of the leaky ReLUs, which every family but `classic` has."""
 CLASSIC_CHANNELS = (32, 32, 64, 64)
 
 
@@ -43,68 +44,12 @@ class ImageEncoder(nn.Module):
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Linear(features, hidden),
-            _activation(family),
+            activation(family),
             nn.Linear(hidden, outputs),
         )
 
     def forward(self, images: Tensor) -> Tensor:
         output: Tensor = self.head(self.trunk(images))
-        return output.float()
-
-
-class ImageDecoder(nn.Module):
-    """Two fully connected layers, then transposed convolutions: (B, inputs) -> (B, C, S, S).
-
-    The output is linear (float32): a likelihood adds its own sigmoid, and a GAN on a mostly black
-    dataset is better off without one (it sinks into black, where a sigmoid's gradient vanishes).
-    """
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        inputs: int,
-        *,
-        width: int = 32,
-        hidden: int = 256,
-        family: Family = "stem",
-    ) -> None:
-        super().__init__()
-        channels, size, _ = image_shape
-        act = _activation(family)
-        if family == "stem":
-            fold = _fold(size)
-            wide = (4 * width, 2 * width, 2 * width)
-            side = size // fold // 4
-            tail: list[nn.Module] = [
-                nn.ConvTranspose2d(wide[0], wide[1], 4, stride=2, padding=1),
-                act,
-                nn.ConvTranspose2d(wide[1], wide[2], 4, stride=2, padding=1),
-                act,
-                nn.Conv2d(wide[2], channels * fold**2, 3, padding=1),
-                nn.PixelShuffle(fold),
-            ]
-            first = wide[0]
-        else:
-            side = size // 16
-            tail = []
-            steps = (*reversed(CLASSIC_CHANNELS[:-1]), channels)
-            previous = first = CLASSIC_CHANNELS[-1]
-            for index, following in enumerate(steps):
-                if index:
-                    tail.append(act)
-                tail.append(nn.ConvTranspose2d(previous, following, 4, stride=2, padding=1))
-                previous = following
-        self.head = nn.Sequential(
-            nn.Linear(inputs, hidden),
-            act,
-            nn.Linear(hidden, first * side * side),
-            act,
-            nn.Unflatten(1, (first, side, side)),
-        )
-        self.tail = nn.Sequential(*tail)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        output: Tensor = self.tail(self.head(codes))
         return output.float()
 
 
@@ -117,13 +62,13 @@ def conv_trunk(
 ) -> tuple[nn.Sequential, int]:
     """The convolutions shared by every encoder, and the number of features they end in.
 
-    `stem`: (B, C, S, S) -> (B, 4 width, S/16, S/16) (S/32 from 128 pixels on).
+    `stem` and `broadcast`: (B, C, S, S) -> (B, 4 width, 4, 4).
     `classic`: (B, C, S, S) -> (B, 64, S/16, S/16); `width` does not apply.
     """
     channels, size, _ = image_shape
-    act = _activation(family)
-    if family == "stem":
-        fold = _fold(size)
+    act = activation(family)
+    if family != "classic":
+        fold = fold_side(size)
         trunk = nn.Sequential(
             nn.PixelUnshuffle(fold),
             nn.Conv2d(channels * fold**2, width, 3, padding=1, bias=bias),
@@ -133,7 +78,7 @@ def conv_trunk(
             nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1, bias=bias),
             act,
         )
-        side = size // fold // 4
+        side = 4
         return trunk, 4 * width * side * side
     layers: list[nn.Module] = []
     previous = channels
@@ -156,10 +101,11 @@ def unit_length(vectors: Tensor) -> Tensor:
     return F.normalize(vectors, dim=1, eps=1e-6)
 
 
-def _fold(size: int) -> int:
-    """Side of the pixel blocks that the stem folds into channels: 16x16 blocks up to 64 pixels."""
-    return 8 if size >= 128 else max(size // 16, 1)
+def fold_side(size: int) -> int:
+    """Side of the blocks of pixels that are folded into channels: 16x16 blocks make an image."""
+    return size // 16
 
 
-def _activation(family: Family) -> nn.Module:
-    return nn.LeakyReLU(SLOPE) if family == "stem" else nn.ReLU()
+def activation(family: Family) -> nn.Module:
+    """The nonlinearity of a family."""
+    return nn.ReLU() if family == "classic" else nn.LeakyReLU(SLOPE)

@@ -1,0 +1,118 @@
+"""Decoders of small images: (B, inputs) -> (B, C, S, S) float32, one for each family of networks.
+
+The output is linear: a likelihood adds its own sigmoid, and a GAN on a mostly black dataset is
+better off without one (it sinks into black, where a sigmoid's gradient vanishes).
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from didcli.nn.networks import CLASSIC_CHANNELS, SLOPE, Family, activation, fold_side
+
+
+def image_decoder(
+    image_shape: tuple[int, int, int],
+    inputs: int,
+    *,
+    width: int = 32,
+    hidden: int = 256,
+    family: Family = "broadcast",
+) -> nn.Module:
+    """The decoder of a family. `width` applies to `stem` and `broadcast`, `hidden` to the others
+    than `broadcast`."""
+    if family == "broadcast":
+        return BroadcastDecoder(image_shape, inputs, width=width)
+    return UpsamplingDecoder(image_shape, inputs, width=width, hidden=hidden, family=family)
+
+
+class UpsamplingDecoder(nn.Module):
+    """Two fully connected layers to a 4x4 grid, then transposed convolutions of stride 2.
+
+    `stem` goes up to 16x16 and unfolds channels into pixels; `classic` goes up to the full size.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        inputs: int,
+        *,
+        width: int,
+        hidden: int,
+        family: Family,
+    ) -> None:
+        super().__init__()
+        channels, size, _ = image_shape
+        if family == "classic":
+            sizes = (*reversed(CLASSIC_CHANNELS), channels)
+            side = size // 16
+        else:
+            sizes = (4 * width, 2 * width, 2 * width)
+            side = 4
+        self.head = nn.Sequential(
+            nn.Linear(inputs, hidden),
+            activation(family),
+            nn.Linear(hidden, sizes[0] * side * side),
+            activation(family),
+            nn.Unflatten(1, (sizes[0], side, side)),
+        )
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers += [
+                nn.ConvTranspose2d(before, after, 4, stride=2, padding=1),
+                activation(family),
+            ]
+        if family == "classic":
+            layers.pop()  # the output is linear
+        else:
+            layers += _unfold(sizes[-1], channels, size)
+        self.tail = nn.Sequential(*layers)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        output: Tensor = self.tail(self.head(codes))
+        return output.float()
+
+
+class BroadcastDecoder(nn.Module):
+    """Every cell of a 16x16 grid gets all codes and its own position, then sees its neighbours.
+
+    A sprite that moves is then a small change of a smooth function of code and position, where
+    the layers of an upsampling decoder must learn each place anew. Of all choices of networks this
+    is the one that matters most to disentanglement (examples/results has the figures).
+    Watters et al. 2019, https://arxiv.org/abs/1901.07017, at the resolution of folded pixels.
+    """
+
+    grid: Tensor
+
+    def __init__(self, image_shape: tuple[int, int, int], inputs: int, *, width: int) -> None:
+        super().__init__()
+        channels, size, _ = image_shape
+        line = torch.linspace(-1.0, 1.0, size // fold_side(size))
+        y, x = torch.meshgrid(line, line, indexing="ij")
+        self.register_buffer("grid", torch.stack((x, y))[None], persistent=False)
+        # A convolution over the tiled codes and positions, taken apart: the codes' part of it is
+        # the same in every cell, so that it is computed once.
+        self.of_codes = nn.Linear(inputs, 4 * width)
+        self.of_positions = nn.Conv2d(2, 4 * width, 1, bias=False)
+        self.tail = nn.Sequential(
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(4 * width, 4 * width, 1),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(4 * width, 2 * width, 1),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+            nn.LeakyReLU(SLOPE),
+            *_unfold(2 * width, channels, size),
+        )
+
+    def forward(self, codes: Tensor) -> Tensor:
+        cells = self.of_codes(codes)[:, :, None, None] + self.of_positions(self.grid)
+        output: Tensor = self.tail(cells.contiguous(memory_format=torch.channels_last))
+        return output.float()
+
+
+def _unfold(features: int, channels: int, size: int) -> list[nn.Module]:
+    """From (B, features, 16, 16) to (B, channels, size, size)."""
+    fold = fold_side(size)
+    return [nn.Conv2d(features, channels * fold**2, 3, padding=1), nn.PixelShuffle(fold)]

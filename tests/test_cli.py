@@ -1,0 +1,204 @@
+"""The command as a user meets it: help, versions, exit codes. Every call is the real command."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+COMMANDS = ("download", "train", "eval", "traverse", "export")
+HEAVY = ("torch", "numpy", "pydantic", "rich", "sklearn", "PIL", "matplotlib", "requests")
+SET = [f"--set={text}" for text in TINY]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "-h"] for name in COMMANDS)], ids=str)
+def test_help_imports_nothing_heavy(arguments):
+    probe = (
+        "import sys, didcli.cli\n"
+        f"sys.argv = ['did', *{arguments!r}]\n"
+        "try:\n    didcli.cli.main()\n"
+        "except SystemExit as leaving:\n    assert leaving.code == 0, leaving.code\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.exit(f'loaded {loaded}' if loaded else 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe], check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Usage: " in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_command_and_shows_examples_first(did, name):
+    assert f"\n  {name} " in did("--help").stdout
+    text = did(name, "--help").stdout
+    assert text.index(f"did {name}") < text.index("Options:")
+
+
+def test_version(did):
+    from didcli import __version__
+
+    assert did("--version").stdout == f"did {__version__}\n"
+
+
+def assert_fails(result: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
+    """An error is two or three plain lines on stderr: what is wrong, and a hint."""
+    assert result.returncode == code, result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    for text in ("hint: ", *texts):
+        assert text in result.stderr
+
+
+def test_2_unknown_settings_are_listed_with_the_nearest(did):
+    result = did("train", "--set", "method.lambda_hh=1", "--set", "train.stepz=5")
+    assert_fails(result, 2, "2 problems", "Did you mean 'lambda_h'?", "Did you mean 'steps'?")
+
+
+def test_2_unknown_options_are_usage_errors(did):
+    result = did("train", "--stepz", "5")
+    assert result.returncode == 2
+    assert "--steps" in result.stderr
+
+
+def test_2_an_absent_device_names_those_present(did):
+    assert_fails(did("train", "--device", "cuda:7"), 2, "present: ", "cpu")
+    assert_fails(did("train", "--device", "tpu"), 2, "'tpu'", "auto, cpu, cuda")
+
+
+def test_2_a_wrong_dimension_says_which_there_are(did, tiny_run):
+    assert_fails(did("traverse", str(tiny_run), "--dim", "99"), 2, "0 to 2")
+
+
+def test_2_contradicting_flags(did, tmp_path):
+    assert_fails(did("train", "--resume", "--force", "--out", str(tmp_path / "x")), 2, "--force")
+
+
+def test_2_resuming_with_other_settings_names_them(did, tiny_run):
+    result = did("train", "--resume", "--out", str(tiny_run), "--set", "method.lambda_h=9")
+    assert_fails(result, 2, "method.lambda_h: 1.0 -> 9")
+
+
+def test_3_the_official_data_are_absent(did):
+    result = did("train", "--set", "data.source=official", *SET)
+    assert_fails(result, 3, "did download dsprites")
+
+
+def test_3_codes_that_are_not_finite(did, tmp_path):
+    import numpy as np
+
+    factors = np.arange(24).reshape(12, 2)
+    np.savez(tmp_path / "z.npz", codes=np.full((12, 2), np.nan), factors=factors)
+    assert_fails(did("eval", "--codes", str(tmp_path / "z.npz")), 3, "24 codes are not finite")
+
+
+def test_4_a_run_that_is_not_there(did, tmp_path):
+    assert_fails(did("eval", "--runs-dir", str(tmp_path)), 4, "no run under")
+    assert_fails(did("traverse", str(tmp_path / "absent")), 4, "no run folder")
+
+
+def test_4_a_damaged_checkpoint(did, tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    with (tmp_path / "run" / "checkpoint.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    for command in ("eval", "traverse", "export"):
+        assert_fails(did(command, str(tmp_path / "run")), 4, "is damaged")
+
+
+def test_5_divergence(did, tmp_path):
+    result = did(
+        *("train", "--steps", "200", "--out", str(tmp_path / "run"), *SET),
+        *("--set", "method.lr_critic=1e18", "--set", "method.lr_generator=1e18"),
+    )
+    assert_fails(result, 5, "diverged")
+
+
+def test_6_a_folder_that_holds_a_run(did, tiny_run):
+    assert_fails(did("train", "--out", str(tiny_run)), 6, "already holds a run", "--resume")
+
+
+def test_7_a_disk_that_is_full(did, tmp_path):
+    """/dev/full takes no byte; a file size limit of 64 KiB stands in for it within a folder."""
+    out = str(tmp_path / "run")
+    limited = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+        "from didcli.cli import main\n"
+        f"sys.argv = ['did', 'train', '--steps', '2', '--out', {out!r}, *{SET!r}]\n"
+        "main()"
+    )
+    environment = {**os.environ, "DID_DATA_DIR": str(data_folder(did))}
+    result = subprocess.run(
+        [sys.executable, "-c", limited],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert_fails(result, 7, "cannot write")
+
+
+def data_folder(did) -> Path:
+    """The folder in which the fixture `did` keeps its data, with dSprites rendered."""
+    result = did("download", "dsprites", "--source", "rendered")
+    assert result.returncode == 0, result.stderr
+    return Path(result.stdout.strip()).parent
+
+
+def test_141_a_closed_pipe_ends_quietly(did, tiny_run):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        command = [sys.executable, "-m", "didcli", "export", str(tiny_run)]
+        result = subprocess.run(
+            [*command, "--what", "codes", "--format", "csv", "-o", "-", "--limit", "5000", "-q"],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "DID_DATA_DIR": str(data_folder(did))},
+            text=True,
+            check=False,
+        )
+    assert result.returncode == 128 + signal.SIGPIPE
+    assert result.stderr == ""
+
+
+def test_1_a_bug_is_called_one_and_debug_shows_where():
+    broken = (
+        "import sys, didcli.commands.train\n"
+        "def fail(*args, **kwargs): raise RuntimeError('oops')\n"
+        "import didcli.cli\n"
+        "didcli.config.resolve = fail\n"
+        "sys.argv = ['did', *sys.argv[1:]]\n"
+        "didcli.cli.main()"
+    )
+    plain, debug = (
+        subprocess.run(
+            [sys.executable, "-c", broken, *arguments], check=False, capture_output=True, text=True
+        )
+        for arguments in (["train"], ["--debug", "train"])
+    )
+    assert_fails(plain, 1, "RuntimeError: oops", "--debug")
+    assert debug.returncode == 1
+    assert "Traceback" in debug.stderr
+
+
+def test_train_prints_the_run_folder_alone_on_stdout(did, tmp_path):
+    result = did("train", "--steps", "2", "--runs-dir", str(tmp_path), *SET)
+    assert result.returncode == 0, result.stderr
+    assert Path(result.stdout.strip()).parent == tmp_path
+    assert result.stdout.count("\n") == 1
+    assert "rendered v1" in result.stderr
+    quiet = did("train", "--steps", "2", "--runs-dir", str(tmp_path / "other"), "-q", *SET)
+    assert quiet.stderr == ""
+
+
+def test_resume_without_a_folder_goes_on_with_the_latest_run(did, tmp_path):
+    first = did("train", "--steps", "2", "--runs-dir", str(tmp_path), *SET).stdout
+    second = did("train", "--steps", "4", "--runs-dir", str(tmp_path), "--resume")
+    assert second.stdout == first, second.stderr
+    assert "going on from step 2" in second.stderr

@@ -1,0 +1,165 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from didcli.errors import DataError
+from didcli.io import pictures
+from didcli.io.pictures import GAP, Block
+
+GREY = np.arange(2 * 3, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * 40 * np.ones((1, 64, 64), np.uint8)
+"""(2, 3, 1, 64, 64): each image of one grey, 0, 40, 80 in the first row, 120, 160, 200 below."""
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("side", "scale"), [(1, 96), (16, 6), (64, 2), (95, 2), (96, 1), (400, 1)])
+def test_small_images_are_enlarged_until_96_pixels_and_large_ones_left_alone(side, scale):
+    assert pictures.enlargement(side, side) == scale
+
+
+def test_every_image_is_where_rows_columns_and_the_gap_put_it():
+    picture = np.asarray(pictures.sheet([Block("", GREY)]))
+    pitch = 128 + GAP
+    assert picture.shape == (GAP + 2 * pitch, GAP + 3 * pitch, 3)
+    for row in range(2):
+        for column in range(3):
+            top, left = GAP + row * pitch, GAP + column * pitch
+            image = picture[top : top + 128, left : left + 128]
+            assert (image == 40 * (3 * row + column)).all()
+            assert (picture[top : top + 128, left + 128 : left + pitch] == 255).all()
+
+
+def test_blocks_stand_under_one_another_with_their_labels_left_and_headings_above():
+    blocks = [Block("real", GREY[:1]), Block("dim 0", GREY[1:], headings=("-1", "0", "1"))]
+    plan = pictures.layout(blocks)
+    assert plan.gutter >= pictures.text_width("dim 0")
+    assert plan.tops == (GAP, GAP + 128 + GAP)
+    picture = np.asarray(pictures.sheet(blocks))
+    first_of_second = plan.corner(plan.tops[1] + pictures.headings_height(blocks[1]), 0, 0)
+    assert (picture[first_of_second[1], first_of_second[0]] == 120).all()
+    gutter = picture[:, : plan.gutter].min(axis=(1, 2))
+    inked = np.flatnonzero(gutter < 128)
+    assert inked.min() > GAP
+    assert inked.max() < plan.size[1]
+    headings = picture[plan.tops[1] : first_of_second[1], plan.gutter :]
+    assert headings.min() < 128
+
+
+def test_a_heading_wider_than_its_image_widens_the_columns():
+    wide = Block("", GREY, headings=("a heading much wider than an image", "", ""))
+    plan = pictures.layout([wide])
+    assert plan.image[0] == 128
+    assert plan.cell[0] == pictures.text_width(wide.headings[0]) > 128
+    # The image is in the middle of its column.
+    assert plan.corner(0, 0, 0)[0] - GAP == (plan.cell[0] - 128) // 2
+
+
+def test_colour_images_keep_their_colours_and_enlarging_makes_squares():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 4), dtype=np.uint8)
+    image = np.asarray(pictures.to_image(pixels, scale=3))
+    assert image.shape == (15, 12, 3)
+    assert (image[1::3, 1::3] == np.moveaxis(pixels, 0, -1)).all()
+    assert (image[0::3] == image[2::3]).all()
+
+
+def test_a_strip_has_images_side_by_side_and_a_gap_between():
+    strip = np.asarray(pictures.strip(GREY[0]))
+    assert strip.shape == (64, 3 * 64 + 2 * GAP)
+    assert (strip[:, 64 + GAP : 128 + GAP] == 40).all()
+    assert (strip[:, 64 : 64 + GAP] == 255).all()
+
+
+def test_the_slider_is_below_the_picture_and_moves_with_the_fraction():
+    picture = Image.new("RGB", (200, 50), "red")
+    middles = []
+    for fraction in (0.0, 0.5, 1.0):
+        drawn = np.asarray(pictures.draw_slider(picture, fraction, "-1", "1"))
+        assert (drawn[:50] == (255, 0, 0)).all()
+        knob = (drawn[50 + pictures.LINE // 2] == pictures.INK).all(axis=-1)
+        between = knob[pictures.text_width("-1") + GAP : -pictures.text_width("1") - GAP]
+        middles.append(np.flatnonzero(between).mean())
+    assert middles[0] < middles[1] < middles[2]
+    assert middles[1] == pytest.approx((middles[0] + middles[2]) / 2, abs=1)
+
+
+def test_a_gif_loops_for_ever_and_shows_every_frame_for_its_time():
+    frames = [Image.new("RGB", (8, 8), (value, 0, 0)) for value in (0, 100, 200)]
+    with Image.open(io.BytesIO(pictures.gif_bytes(frames, 70))) as image:
+        assert image.n_frames == 3
+        assert image.info["loop"] == 0
+        for index, value in enumerate((0, 100, 200)):
+            image.seek(index)
+            assert image.info["duration"] == 70
+            assert image.convert("RGB").getpixel((4, 4)) == (value, 0, 0)
+
+
+def test_reading_crops_about_the_centre_and_averages(tmp_path):
+    pixels = np.zeros((40, 100), dtype=np.uint8)
+    pixels[:, 30:50], pixels[:, 50:70] = 100, 200  # the 40 columns in the middle
+    path = tmp_path / "wide.png"
+    path.write_bytes(encoded(Image.fromarray(pixels), "PNG"))
+    image = pictures.read_image(path, (1, 4, 4))
+    assert image.dtype == np.uint8
+    assert image.tolist() == [[[100, 100, 200, 200]] * 4]
+
+
+@pytest.mark.parametrize(
+    ("image", "channels", "expected"),
+    [
+        (Image.new("RGB", (9, 9), (255, 0, 0)), 1, [76]),  # ITU-R 601 luma of red
+        (Image.new("L", (9, 9), 90), 3, [90, 90, 90]),
+        (Image.new("RGBA", (9, 9), (200, 100, 50, 0)), 3, [0, 0, 0]),
+        (Image.new("LA", (9, 9), (200, 255)), 1, [200]),
+        (Image.fromarray(np.full((9, 9), 257 * 33, np.uint16)), 1, [33]),
+        (Image.new("1", (9, 9), 1), 1, [255]),
+        (Image.new("CMYK", (9, 9), (0, 0, 0, 0)), 3, [255, 255, 255]),
+    ],
+    ids=["colour", "grey", "transparent", "opaque", "16 bits", "1 bit", "CMYK"],
+)
+def test_any_kind_of_image_becomes_grey_or_rgb(tmp_path, image, channels, expected):
+    path = tmp_path / "image.tif"
+    path.write_bytes(encoded(image, "TIFF"))
+    assert pictures.read_image(path, (channels, 3, 3))[:, 1, 1].tolist() == expected
+
+
+def test_a_photo_held_sideways_is_turned_upright(tmp_path):
+    photo = Image.new("L", (20, 20), 0)
+    photo.paste(255, (0, 0, 20, 10))  # the upper half as stored is the right half of the scene
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    path = tmp_path / "photo.png"
+    photo.save(path, exif=orientation)
+    assert pictures.read_image(path, (1, 2, 2)).tolist() == [[[0, 255], [0, 255]]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>404</html>",
+        encoded(Image.effect_noise((64, 64), 50), "PNG")[:-200],
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    ],
+    ids=["empty", "a page", "cut short", "a program"],
+)
+def test_what_is_no_image_is_a_data_error_that_names_it(tmp_path, content):
+    path = tmp_path / "broken.png"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not an image") as caught:
+        pictures.read_image(path, (1, 64, 64))
+    assert "broken.png" in caught.value.hint
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(encoded(Image.new("L", (64, 64)), "PNG"))
+    for limit in (2000, 3000):  # Pillow raises above twice the limit, and warns above it
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(DataError, match="too large"):
+            pictures.read_image(path, (1, 64, 64))
