@@ -22,8 +22,6 @@ from didcli.errors import UnknownNameError, UsageError
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-PRESETS = Path(__file__).parent / "presets"
-DEFAULT_PRESET = "did-dsprites-quick"
 Precision = Literal["auto", "fp32", "bf16"]
 Layer = Mapping[str, Any]
 
@@ -102,7 +100,7 @@ def resolve(
     Raises UsageError naming every problem at once.
     """
     if preset is not None or base is None:
-        base = load_preset(preset or DEFAULT_PRESET)
+        base = load_preset(preset or registry.DEFAULT_PRESET)
     layers = [DEFAULTS, base]
     if file is not None:
         layers.append(load_file(file))
@@ -172,15 +170,12 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def preset_names() -> list[str]:
-    return sorted(file.stem for file in PRESETS.glob("*.yaml"))
-
-
 def load_preset(name: str) -> Layer:
     """Raises UnknownNameError when there is no such preset."""
-    if name not in preset_names():
-        raise UnknownNameError(f"no preset {name!r}", hint=registry.suggest(name, preset_names()))
-    return load_file(PRESETS / f"{name}.yaml")
+    known = registry.presets()
+    if name not in known:
+        raise UnknownNameError(f"no preset {name!r}", hint=registry.suggest(name, known))
+    return load_file(registry.PRESETS / f"{name}.yaml")
 
 
 def load_file(path: Path) -> Layer:

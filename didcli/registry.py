@@ -1,4 +1,4 @@
-"""Find plug-ins by file name.
+"""Find plug-ins and presets by file name.
 
 The method `beta_vae` is the file didcli/methods/beta_vae.py; adding the file registers it.
 Listing names imports nothing, so `did train --help` never waits for torch.
@@ -13,6 +13,8 @@ from typing import Literal
 from didcli.errors import UnknownNameError
 
 Kind = Literal["methods", "data", "metrics"]
+PRESETS = Path(__file__).parent / "presets"
+DEFAULT_PRESET = "did-dsprites-quick"
 
 
 def names(kind: Kind) -> list[str]:
@@ -32,6 +34,11 @@ def load(kind: Kind, name: str) -> ModuleType:
     """Import the plug-in `name`; only that one."""
     check(kind, name)
     return importlib.import_module(f"didcli.{kind}.{name}")
+
+
+def presets() -> list[str]:
+    """The presets there are, sorted: the YAML files of didcli/presets."""
+    return sorted(file.stem for file in PRESETS.glob("*.yaml"))
 
 
 def suggest(name: str, known: list[str]) -> str:

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from didcli import config as settings
+from didcli import registry
 from didcli.errors import UnknownNameError, UsageError
 
 
@@ -19,7 +20,7 @@ def test_flags_beat_assignments_beat_file_beats_preset(tmp_path):
     assert resolved.method.name == "did"
 
 
-@pytest.mark.parametrize("name", settings.preset_names())
+@pytest.mark.parametrize("name", registry.presets())
 def test_every_preset_is_valid_and_survives_yaml(name, tmp_path):
     resolved = settings.resolve(name)
     file = tmp_path / "config.yaml"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,7 +12,7 @@ from didcli.commands import _output
 from didcli.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from didcli.engine.export import CodeSource
+    from didcli.engine.export import CodeSource, ModelFormat, Part
     from didcli.engine.runs import Run
 
 
@@ -177,8 +177,7 @@ def _export_model(run: "Run", job: Job, path: str, quiet: bool) -> dict[str, Any
     """Write a network; what there is to say about the file."""
     from didcli.engine import export as engine
 
-    part: Any = job.what.value
-    file_format: Any = job.format.value
+    part, file_format = cast("Part", job.what.value), cast("ModelFormat", job.format.value)
     options.say(f"exporting the {job.what} to {job.format} ...", quiet)
     model = engine.export_model(run, part, file_format)
     _output.write(path, [model.content])

@@ -1,11 +1,11 @@
 """`did train`: options -> settings -> the training loop; prints the run folder on stdout."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from didcli import config as settings
 from didcli import registry
 from didcli.commands import _options as options
 from didcli.commands._signals import graceful_stop
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from didcli.config import RunConfig
     from didcli.engine.train import Report
 
-SHOWN = 4
+SHOWN = 3
 """Losses named in the progress line; log.jsonl has them all."""
 
 
@@ -23,8 +23,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help=f"Settings to start from: {', '.join(settings.preset_names())}. "
-            f"Without one: {settings.DEFAULT_PRESET}."
+            help=f"Settings to start from: {', '.join(registry.presets())}. "
+            f"Without one: {registry.DEFAULT_PRESET}."
         ),
     ] = None,
     config: Annotated[
@@ -80,7 +80,7 @@ def train(
 
     from didcli.engine import runs
     from didcli.engine import train as engine
-    from didcli.io.progress import progress
+    from didcli.io.progress import Update, progress
 
     if resume and out is None:
         out = runs.latest_started(runs_dir)
@@ -99,30 +99,41 @@ def train(
     folder = out or runs.new_path(resolved, runs_dir)
     total = resolved.train.steps
 
-    with graceful_stop() as stop, options.data_progress(quiet) as on_data:
+    with graceful_stop() as stop, options.data_progress(quiet) as on_data, ExitStack() as shown:
         options.say(f"run folder {folder}", quiet)
-        with progress("Training", total=total, unit="steps", quiet=quiet) as update:
-            note = ""
+        update: Update | None = None
+        note = ""
 
-            def on_log(report: "Report") -> None:
-                nonlocal note
-                note = _describe(report)
-
-            outcome = engine.run(
-                resolved,
-                folder,
-                resume=resume,
-                force=force,
-                data_dir=data_dir,
-                watcher=engine.Watcher(
-                    on_start=lambda text, step: options.say(_started(text, step), quiet),
-                    on_step=lambda step: update(step, note=note),
-                    on_log=on_log,
-                    on_warning=lambda text: options.say(f"warning: {text}", quiet),
-                    on_data=on_data,
-                    should_stop=stop.requested,
-                ),
+        def on_start(text: str, step: int) -> None:
+            nonlocal update
+            options.say(f"{text}, going on from step {step}" if step else text, quiet)
+            update = shown.enter_context(
+                progress("Training", total=total, unit="steps", with_rate=False, quiet=quiet)
             )
+
+        def on_step(step: int) -> None:
+            if update is not None:
+                update(step, note=note)
+
+        def on_log(report: "Report") -> None:
+            nonlocal note
+            note = _describe(report)
+
+        outcome = engine.run(
+            resolved,
+            folder,
+            resume=resume,
+            force=force,
+            data_dir=data_dir,
+            watcher=engine.Watcher(
+                on_start=on_start,
+                on_step=on_step,
+                on_log=on_log,
+                on_warning=lambda text: options.say(f"warning: {text}", quiet),
+                on_data=on_data,
+                should_stop=stop.requested,
+            ),
+        )
     if not outcome.finished:
         options.say(f"stopped at step {outcome.step}, saved; go on with --resume", quiet)
         stop.leave()
@@ -142,6 +153,7 @@ def _resolve(
     resumed: Path | None,
 ) -> "RunConfig":
     """The settings asked for; on resuming, those of the run, changed by what was asked for."""
+    from didcli import config as settings
     from didcli.engine import runs
 
     if resumed is None or not (resumed / runs.CONFIG_NAME).exists():
@@ -159,10 +171,6 @@ def _flags(**sections: dict[str, Any]) -> dict[str, Any]:
         for section, values in sections.items()
     }
     return {section: values for section, values in given.items() if values}
-
-
-def _started(text: str, step: int) -> str:
-    return f"{text}, going on from step {step}" if step else text
 
 
 def _describe(report: "Report") -> str:

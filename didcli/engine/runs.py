@@ -49,7 +49,9 @@ class Run:
         self.device = device
         method = build_method(self.config, self.image_shape)
         checkpoints.restore(method, checkpoint, optimisers=False)
-        self.method: torch.nn.Module = method.to(device).eval()
+        # Channels last: convolutions are up to twice as fast so.
+        method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.method: torch.nn.Module = method.eval()
         self.latent_dim: int = cast("Method", method).latent_dim
         self.code_range: tuple[float, float] = cast("Method", method).code_range
 
@@ -159,10 +161,13 @@ def claim(folder: Path, *, resume: bool, force: bool) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Delete what a former run wrote into the folder, and nothing else."""
-    names = (CONFIG_NAME, checkpoints.FILE_NAME, LOG_NAME, EVAL_NAME, PICTURE_NAME)
-    for path in [folder / name for name in names] + list(folder.glob("codes-*")):
-        path.unlink(missing_ok=True)
+    """Delete what a former run, and commands about it, wrote into the folder; nothing else."""
+    for pattern in (
+        *(CONFIG_NAME, checkpoints.FILE_NAME, LOG_NAME, EVAL_NAME, PICTURE_NAME),
+        *("traverse*.*", "codes*.*", "encoder.*", "generator.*"),
+    ):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def build_method(config: RunConfig, image_shape: tuple[int, int, int]) -> torch.nn.Module:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 SECONDS_BETWEEN_LINES = 10.0
+BAR_WIDTH = 12
+"""Columns: the figures beside it need the rest of the usual 80."""
 
 
 class Update(Protocol):
@@ -32,6 +34,7 @@ def progress(
     *,
     total: float | None = None,
     unit: str = "",
+    with_rate: bool = True,
     quiet: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Update]:
@@ -39,11 +42,12 @@ def progress(
 
     The title is on the screen before this returns, so that a slow start does not look like a hang.
     unit: `B` is scaled to kB, MB, GB; any other is printed after the number as it is.
+    with_rate: say how many units a second; leave it out where the notes have a better rate.
     """
     if quiet:
         yield _ignore
         return
-    course = _Course(total, unit, clock)
+    course = _Course(total, unit, with_rate, clock)
     show = _bar if is_animated(sys.stderr) else _lines
     with show(title, course) as update:
         yield update
@@ -88,9 +92,12 @@ def _ignore(done: float, *, total: float | None = None, note: str = "") -> None:
 class _Course:
     """What the task has reported, as text."""
 
-    def __init__(self, total: float | None, unit: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, total: float | None, unit: str, with_rate: bool, clock: Callable[[], float]
+    ) -> None:
         self.total = total
         self.unit = unit
+        self.with_rate = with_rate
         self.done: float | None = None
         """None until the first report."""
         self._clock = clock
@@ -125,10 +132,10 @@ class _Course:
             reached = amount(done, self.unit if self.unit == "B" else "")
             share = min(done / self.total, 1.0)
             parts = [f"{reached} of {amount(self.total, self.unit)} ({share:.0%})"]
-        if self.rate:
+        if self.rate and self.with_rate:
             parts.append(f"{amount(self.rate, self.unit)}/s")
-            if self.total and done < self.total:
-                parts.append(f"{duration((self.total - done) / self.rate)} left")
+        if self.rate and self.total and done < self.total:
+            parts.append(f"{duration((self.total - done) / self.rate)} left")
         return ", ".join([*parts, note] if note else parts)
 
 
@@ -155,11 +162,16 @@ def _bar(title: str, course: _Course) -> Iterator[Update]:
     _write(f"{title} ...")  # before the import of rich, which alone takes a tenth of a second
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
     display = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[figures]}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=Column(min_width=len(title))),
+        BarColumn(bar_width=BAR_WIDTH),
+        TextColumn(
+            "{task.fields[figures]}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis"),
+        ),
         console=Console(stderr=True),
         refresh_per_second=4,
         redirect_stdout=False,  # rich would send to the terminal what was meant for a pipe

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
 STAGES = 100
 LEARNING_RATE = 0.1
@@ -51,7 +52,7 @@ def fit_all(
     )
     columns = [(k, factors[:, k]) for k in range(factors.shape[1])]
     if threads <= 1:
-        return [_fit(shared, y, _tree_seed(seed, k), _run_here, 1) for k, y in columns]
+        return [_fit(shared, y, seed + k, _run_here, 1) for k, y in columns]
     # A factor waits for its trees at the end of each stage: it needs a thread to wait in, which
     # must not be one of those that grow trees.
     with ThreadPoolExecutor(threads) as growers, ThreadPoolExecutor(len(columns)) as factor_pool:
@@ -61,7 +62,7 @@ def fit_all(
                 future.result()
 
         fits = [
-            factor_pool.submit(_fit, shared, y, _tree_seed(seed, k), run, threads)
+            factor_pool.submit(_fit, shared, y, seed + k, run, threads)
             for k, y in columns
         ]
         return [fit.result() for fit in fits]
@@ -97,12 +98,13 @@ def _fit(
     prior = members.mean(axis=1)
     if two_classes:  # one tree a stage, for the second class
         members = members[1:]
-        start = np.log(prior[1:] / prior[:1])
+        start = logit(prior[1:])
         newton_scale = 1.0
     else:
-        start = np.log(prior)
+        start = np.log(prior / np.exp(np.log(prior).mean()))
         newton_scale = (len(classes) - 1) / len(classes)  # Friedman's, kept by scikit-learn
     trees, points = members.shape
+    seeds = np.random.RandomState(seed).randint(0, 2**31 - 1, size=(STAGES, trees))
     raw = np.repeat(start[:, None], points, axis=1)
     test_raw = np.repeat(start[:, None], shared.test_codes.shape[1], axis=1)
     exponentials, total = np.empty_like(raw), np.empty(points)
@@ -117,16 +119,16 @@ def _fit(
     def grow(part: int, stage: int) -> None:
         for k in range(part, trees, parts):
             if two_classes:
-                probability = 1.0 / (1.0 + np.exp(-raw[k]))
+                residual = _trees.binary_residuals(raw[k], members[k])
             else:
-                probability = exponentials[k] / total
+                residual = members[k] - exponentials[k] / total
             _trees.add_tree(
                 shared.codes,
                 shared.order,
                 work[part],
-                members[k] - probability,
+                residual,
                 members[k],
-                _tree_seed(seed, stage, k),
+                seeds[stage, k],
                 newton_scale,
                 LEARNING_RATE,
                 raw[k],
@@ -152,8 +154,3 @@ def _fit(
 def _decide(raw: NDArray[np.float64]) -> NDArray[np.int64]:
     """(trees, n) raw predictions -> (n,) class numbers."""
     return (raw[0] >= 0).astype(np.int64) if len(raw) == 1 else raw.argmax(axis=0)
-
-
-def _tree_seed(*path: int) -> int:
-    """A seed for one tree: a function of its place, not of the thread that comes to it."""
-    return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> 1)

@@ -1,8 +1,14 @@
 """Compiled kernels of gradient-boosted trees: imported only when trees are grown.
 
-A tree is complete and binary, of depth 3: the children of node n are 2 n + 1 and 2 n + 2, so nodes
-0 .. 6 may split and 7 .. 14 are always leaves. Everything is for one class against the rest; the
-booster (`_boosting`) calls it for the classes of a stage from several threads.
+A tree is binary and of depth 3: the children of node n are 2 n + 1 and 2 n + 2, nodes 0 .. 6 may
+split and 7 .. 14 are always leaves.
+
+Many splits of a node are exactly equal: latents that single out the same points do so equally well.
+Scikit-learn decides between them by the rounding of its sums, and by a random order of the latents
+where even that is equal, and the choice moves DCI by more than its spread over seeds. So the sums
+here run over points in the order in which scikit-learn has them, and the random order comes from
+its generator: where a comment says "as there", another way would be as right, and would not agree.
+The algorithm is that of scikit-learn's `_splitter.pyx` and `_criterion.pyx` (BSD-3-Clause).
 """
 
 from collections.abc import Callable
@@ -17,12 +23,14 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 DEPTH = 3
 NODES = 2 ** (DEPTH + 1) - 1
 INNER_NODES = 2**DEPTH - 1
-FEATURE_THRESHOLD = np.float32(1e-7)
-"""Neighbouring values closer than this are not split, as in scikit-learn's trees."""
+DEPTH_FIRST = (0, 1, 3, 4, 2, 5, 6)
+"""Inner nodes in the order in which scikit-learn comes to them."""
+CLOSEST = np.float32(1e-7)
+"""Neighbouring codes no further apart are not split."""
 PURE = np.finfo(np.float64).eps
-"""Nodes of no more impurity than this are leaves, as in scikit-learn's trees."""
+"""Nodes of no more impurity are leaves."""
 SMALLEST_CURVATURE = 1e-150
-"""Leaves of less stay at 0, as in scikit-learn's boosting."""
+"""Leaves of less stay at 0."""
 
 
 def compiled(function: Kernel) -> Kernel:
@@ -31,9 +39,10 @@ def compiled(function: Kernel) -> Kernel:
     It runs without Python's lock. Where no cache folder can be written to, each process compiles.
     """
     try:
-        return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+        kernel: Kernel = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # numba found no place for its cache
-        return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+        kernel = numba.njit(nogil=True)(function)
+    return kernel
 
 
 @compiled
@@ -60,83 +69,134 @@ def softmax_terms(
 
 
 @compiled
-def _next_random(state: NDArray[np.uint64]) -> np.uint64:
-    """SplitMix64, Steele et al. 2014."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+def binary_residuals(
+    raw: NDArray[np.float64], member: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """member - 1 / (1 + exp(-raw)), (N,), by the form that does not overflow, as there."""
+    residual = np.empty(len(raw))
+    for i in range(len(raw)):
+        y = 1.0 if member[i] else 0.0
+        if raw[i] > -37:
+            e = np.exp(-raw[i])
+            residual[i] = -(((1 - y) - y * e) / (1 + e))
+        else:
+            residual[i] = y - np.exp(raw[i])
+    return residual
 
 
 @compiled
-def _shuffle(items: NDArray[np.int64], state: NDArray[np.uint64]) -> None:
-    for last in range(len(items) - 1, 0, -1):
-        other = int(_next_random(state) % np.uint64(last + 1))
-        items[last], items[other] = items[other], items[last]
+def _random_below(bound: int, state: NDArray[np.uint32]) -> int:
+    """0 .. bound - 1 from Marsaglia's xorshift of 32 bits, as there."""
+    x = np.int64(state[0])  # numba computes in 64 bits anyway: cut off what leaves 32
+    x ^= (x << 13) & 0xFFFFFFFF
+    x ^= x >> 17
+    x ^= (x << 5) & 0xFFFFFFFF
+    state[0] = x
+    return int(x & 0x7FFFFFFF) % bound
+
+
+@compiled
+def _best_position(
+    values: NDArray[np.float32],
+    points: NDArray[np.int32],
+    residual: NDArray[np.float64],
+    total: float,
+    best_gain: float,
+) -> tuple[float, int]:
+    """The gain of the best split along one latent that is above `best_gain`, and its left count.
+
+    The gain is S_left^2 / n_left + S_right^2 / n_right for sums S of residuals: the reduction of
+    squared error, less what the node's splits have in common. (best_gain, 0) if none is better.
+    values: (N,) the latent.  points: the node's, by ascending value.
+    """
+    count = len(points)
+    best_left = 0
+    left_sum = 0.0
+    summed = 0
+    for left in range(1, count):
+        left_sum += residual[points[left - 1]]
+        if values[points[left]] <= values[points[left - 1]] + CLOSEST:
+            continue
+        if left - summed > count - left:  # as there: equal codes are summed the shorter way
+            left_sum = total
+            for position in range(count - 1, left - 1, -1):
+                left_sum -= residual[points[position]]
+        summed = left
+        right_sum = total - left_sum
+        gain = left_sum * left_sum / left + right_sum * right_sum / (count - left)
+        if gain > best_gain:
+            best_gain = gain
+            best_left = left
+    return best_gain, best_left
 
 
 @compiled
 def _best_split(
     codes: NDArray[np.float32],
     order: NDArray[np.int32],
-    start: int,
-    end: int,
     residual: NDArray[np.float64],
     total: float,
     latents: NDArray[np.int64],
-) -> tuple[int, int]:
-    """The latent and the number of points to the left that reduce squared error most.
+    constants: NDArray[np.int64],
+    known: int,
+    state: NDArray[np.uint32],
+) -> tuple[int, int, int, int]:
+    """Try the latents in random order; a later one has to be better, not equal.
 
-    Latents are tried in the order given and have to be better, not equal, to replace the one
-    before: a random order breaks ties at random. (-1, 0) if no two values differ.
-    codes: (D, N).  order: (D, N), columns start .. end - 1 the node's points by ascending code.
+    codes: (D, N).  order: (D, n), each row the node's points by ascending code.
+    latents: (D,) a permutation, shuffled further.  constants: (D,), of which the first `known` are
+    constant in the parent, and as many of `latents`.
+    Returns the latent (-1 if none can be split), its left count, the number of latents known to be
+    constant by now, and the latent sorted last (-1 if none was).
     """
-    count = end - start
-    best_gain = -1.0
-    best_latent = -1
-    best_left = 0
-    for latent in latents:
+    best_gain, best_latent, best_left = -np.inf, -1, 0
+    last_sorted = -1
+    undrawn = len(latents)
+    constant_drawn = 0  # of those known before
+    found = 0  # to be constant, here
+    while undrawn > known + found:
+        # As there: [0, known) are constant, [known, known + found) were found to be, and up to
+        # `undrawn` follow those that have not been drawn.
+        drawn = constant_drawn + _random_below(undrawn - found - constant_drawn, state)
+        if drawn < known:
+            latents[constant_drawn], latents[drawn] = latents[drawn], latents[constant_drawn]
+            constant_drawn += 1
+            continue
+        drawn += found
+        latent = latents[drawn]
+        points = order[latent]
         values = codes[latent]
-        sorted_points = order[latent, start:end]
-        left_sum = 0.0
-        summed = 0
-        for left in range(1, count):
-            left_sum += residual[sorted_points[left - 1]]
-            before = values[sorted_points[left - 1]]
-            if values[sorted_points[left]] <= before + FEATURE_THRESHOLD:
-                continue
-            if left - summed > count - left:  # scikit-learn sums the shorter way
-                left_sum = total
-                for other in range(count - 1, left - 1, -1):
-                    left_sum -= residual[sorted_points[other]]
-            summed = left
-            right_sum = total - left_sum
-            gain = left_sum * left_sum / left + right_sum * right_sum / (count - left)
-            if gain > best_gain:
-                best_gain = gain
-                best_latent = latent
-                best_left = left
-    return best_latent, best_left
+        if values[points[-1]] > values[points[0]]:  # sorting equal codes moves no point
+            last_sorted = latent
+        if values[points[-1]] <= values[points[0]] + CLOSEST:
+            target = known + found
+            latents[drawn], latents[target] = latents[target], latents[drawn]
+            found += 1
+            continue
+        undrawn -= 1
+        latents[undrawn], latents[drawn] = latents[drawn], latents[undrawn]
+        gain, left = _best_position(values, points, residual, total, best_gain)
+        if left > 0:
+            best_gain, best_latent, best_left = gain, latent, left
+    latents[:known] = constants[:known]
+    constants[known : known + found] = latents[known : known + found]
+    return best_latent, best_left, known + found, last_sorted
 
 
 @compiled
 def _partition(
     order: NDArray[np.int32],
     into: NDArray[np.int32],
-    start: int,
-    end: int,
     left_count: int,
     goes_left: NDArray[np.uint8],
 ) -> None:
-    """Copy columns start .. end - 1 of every row, left points first, order otherwise kept."""
+    """Copy each row (D, n) with the points that go left first, the order otherwise kept."""
     for latent in range(order.shape[0]):
         source = order[latent]
         target = into[latent]
-        left = start
-        right = start + left_count
-        for position in range(start, end):
-            point = source[position]
+        left = 0
+        right = left_count
+        for point in source:
             side = goes_left[point]
             target[left if side else right] = point
             left += side
@@ -144,19 +204,8 @@ def _partition(
 
 
 @compiled
-def _arrange(
-    samples: NDArray[np.int32],
-    last_sorted: NDArray[np.int32],
-    goes_left: NDArray[np.uint8],
-) -> None:
-    """Write the points of a node to `samples`, left ones first, in the order scikit-learn has them.
-
-    There a node's points are left sorted by the latent tried last, then swapped to their sides. The
-    order matters, although only sums are taken: their rounding decides between equal splits that
-    cut off the same points on the right, and with a sum over one latent's own order that latent
-    would err less than the others and win, or lose, too often.
-    """
-    samples[:] = last_sorted
+def _arrange(samples: NDArray[np.int32], goes_left: NDArray[np.uint8]) -> None:
+    """Swap the points that go left to the front, as there."""
     left, right = 0, len(samples)
     while left < right:
         if goes_left[samples[left]]:
@@ -167,17 +216,41 @@ def _arrange(
 
 
 @compiled
-def _sum_and_impurity(
-    residual: NDArray[np.float64], points: NDArray[np.int32]
-) -> tuple[float, float]:
-    """The sum, and the mean squared deviation computed as scikit-learn does it."""
+def _sums(residual: NDArray[np.float64], points: NDArray[np.int32]) -> tuple[float, float]:
+    """Of the residuals and of their squares, in the order of the points."""
     total = 0.0
     squares = 0.0
     for point in points:
         total += residual[point]
         squares += residual[point] * residual[point]
-    mean = total / len(points)
-    return total, squares / len(points) - mean * mean
+    return total, squares
+
+
+@compiled
+def _impurity(total: float, squares: float, count: int) -> float:
+    mean = total / count
+    return squares / count - mean * mean
+
+
+@compiled
+def _child_impurities(
+    residual: NDArray[np.float64],
+    samples: NDArray[np.int32],
+    left_count: int,
+    total: float,
+    squares: float,
+) -> tuple[float, float]:
+    """Left and right; the right sums are what the left ones leave of the node's, as there."""
+    count = len(samples)
+    left_sum, left_squares = _sums(residual, samples[:left_count])
+    if left_count > count - left_count:
+        left_sum = total
+        for position in range(count - 1, left_count - 1, -1):
+            left_sum -= residual[samples[position]]
+    return (
+        _impurity(left_sum, left_squares, left_count),
+        _impurity(total - left_sum, squares - left_squares, count - left_count),
+    )
 
 
 @compiled
@@ -186,66 +259,106 @@ def _grow(
     order: NDArray[np.int32],
     work: NDArray[np.int32],
     residual: NDArray[np.float64],
-    state: NDArray[np.uint64],
+    seed: int,
     importance: NDArray[np.float64],
     split_latent: NDArray[np.int64],
     split_value: NDArray[np.float64],
-    leaf: NDArray[np.uint8],
-) -> None:
+) -> NDArray[np.uint8]:
     """Fit a regression tree to the residuals, by exact search for the best split of each node.
 
-    codes: (D, N).  order: (D, N) points by ascending code, kept.  work: (DEPTH, D, N) and
-    goes_left of `_partition` are scratch.  residual: (N,).
-    Writes split_latent (INNER_NODES,), -1 at leaves; split_value; the leaf of each point (N,); and
-    adds each split's reduction of squared error to importance (D,).
+    codes: (D, N).  order: (D, N) points by ascending code.  work: (DEPTH - 1, D, N), scratch.
+    residual: (N,).  Writes split_latent (INNER_NODES,), -1 at leaves, and split_value; adds each
+    split's reduction of squared error to importance (D,). Returns the leaf of each point (N,).
     """
-    points = codes.shape[1]
+    count = codes.shape[1]
+    state = np.array([seed], dtype=np.uint32)
     latents = np.arange(codes.shape[0])
-    goes_left = np.empty(points, dtype=np.uint8)
+    constants = np.empty_like(latents)
+    known_constant = np.zeros(NODES, dtype=np.int64)
     starts = np.zeros(NODES, dtype=np.int64)
     ends = np.zeros(NODES, dtype=np.int64)
-    totals = np.zeros(NODES)
     impurities = np.zeros(NODES)
+    samples = np.arange(count).astype(np.int32)
+    goes_left = np.empty(count, dtype=np.uint8)
+    leaf = np.zeros(count, dtype=np.uint8)
     split_latent[:] = -1
-    leaf[:] = 0
-    ends[0] = points
-    samples = np.arange(points).astype(np.int32)
-    totals[0], impurities[0] = _sum_and_impurity(residual, samples)
+    ends[0] = count
+    total, squares = _sums(residual, samples)
+    impurities[0] = _impurity(total, squares, count)
 
-    for node in range(INNER_NODES):
+    for node in DEPTH_FIRST:
         start, end = starts[node], ends[node]
         if end - start < 2 or impurities[node] <= PURE:
             continue
         depth = 0 if node == 0 else (1 if node < 3 else 2)
-        sorted_points = order if depth == 0 else work[depth - 1]
-        _shuffle(latents, state)
-        latent, left_count = _best_split(
-            codes, sorted_points, start, end, residual, totals[node], latents
+        sorted_points = (order if depth == 0 else work[depth - 1])[:, start:end]
+        members = samples[start:end]
+        total, squares = _sums(residual, members)
+        latent, left_count, known, last_sorted = _best_split(
+            codes,
+            sorted_points,
+            residual,
+            total,
+            latents,
+            constants,
+            known_constant[node],
+            state,
         )
+        if last_sorted >= 0:
+            members[:] = sorted_points[last_sorted]  # as there, where each trial sorts them anew
         if latent < 0:
             continue
-        middle = start + left_count
-        before = codes[latent, sorted_points[latent, middle - 1]]
-        after = codes[latent, sorted_points[latent, middle]]
+        before = codes[latent, sorted_points[latent, left_count - 1]]
+        after = codes[latent, sorted_points[latent, left_count]]
         split_latent[node] = latent
         split_value[node] = before / 2.0 + after / 2.0
 
         left, right = 2 * node + 1, 2 * node + 2
-        starts[left], ends[left] = start, middle
-        starts[right], ends[right] = middle, end
-        for child in (left, right):
-            for point in sorted_points[latent, starts[child] : ends[child]]:
-                leaf[point] = child
-                goes_left[point] = child == left
-        _arrange(samples[start:end], sorted_points[latents[-1], start:end], goes_left)
-        remaining = (end - start) * impurities[node]
-        for child in (left, right):
-            members = samples[starts[child] : ends[child]]
-            totals[child], impurities[child] = _sum_and_impurity(residual, members)
-            remaining -= len(members) * impurities[child]
-        importance[latent] += remaining
+        starts[left], ends[left] = start, start + left_count
+        starts[right], ends[right] = start + left_count, end
+        known_constant[left] = known_constant[right] = known
+        for position in range(end - start):
+            point = sorted_points[latent, position]
+            goes_left[point] = position < left_count
+            leaf[point] = left if position < left_count else right
+        _arrange(members, goes_left)
+        impurities[left], impurities[right] = _child_impurities(
+            residual, members, left_count, total, squares
+        )
+        importance[latent] += (
+            (end - start) * impurities[node]
+            - left_count * impurities[left]
+            - (end - start - left_count) * impurities[right]
+        )
         if depth < DEPTH - 1:  # leaves need no order
-            _partition(sorted_points, work[depth], start, end, left_count, goes_left)
+            _partition(sorted_points, work[depth][:, start:end], left_count, goes_left)
+    return leaf
+
+
+@compiled
+def _pairwise_sum(terms: NDArray[np.float64]) -> float:
+    """As numpy adds up a contiguous array."""
+    count = len(terms)
+    if count < 8:
+        total = 0.0
+        for term in terms:
+            total += term
+        return total
+    if count > 128:
+        half = count // 2
+        half -= half % 8
+        return _pairwise_sum(terms[:half]) + _pairwise_sum(terms[half:])
+    lanes = terms[:8].copy()
+    whole = count - count % 8
+    for start in range(8, whole, 8):
+        for lane in range(8):
+            lanes[lane] += terms[start + lane]
+    total = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + (
+        (lanes[4] + lanes[5]) + (lanes[6] + lanes[7])
+    )
+    for position in range(whole, count):
+        total += terms[position]
+    return total
 
 
 @compiled
@@ -255,17 +368,29 @@ def _leaf_values(
     leaf: NDArray[np.uint8],
     scale: float,
 ) -> NDArray[np.float64]:
-    """One Newton step in each leaf: scale * sum of residuals / sum of p (1 - p)."""
-    slope = np.zeros(NODES)
-    curvature = np.zeros(NODES)
+    """One Newton step in each leaf: scale * mean residual / mean p (1 - p), (NODES,)."""
+    counts = np.zeros(NODES, dtype=np.int64)
+    for node in leaf:
+        counts[node] += 1
+    ends = np.cumsum(counts)
+    filled = ends - counts
+    slopes = np.empty(len(residual))
+    curvatures = np.empty(len(residual))
     for i in range(len(residual)):
         probability = member[i] - residual[i]
-        slope[leaf[i]] += residual[i]
-        curvature[leaf[i]] += probability * (1.0 - probability)
+        position = filled[leaf[i]]
+        slopes[position] = residual[i]
+        curvatures[position] = probability * (1.0 - probability)
+        filled[leaf[i]] += 1
     values = np.zeros(NODES)
     for node in range(NODES):
-        if abs(curvature[node]) >= SMALLEST_CURVATURE:
-            values[node] = scale * slope[node] / curvature[node]
+        if counts[node] == 0:
+            continue
+        inside = slice(ends[node] - counts[node], ends[node])
+        slope = _pairwise_sum(slopes[inside]) / counts[node] * scale
+        curvature = _pairwise_sum(curvatures[inside]) / counts[node]
+        if abs(curvature) >= SMALLEST_CURVATURE:
+            values[node] = slope / curvature
     return values
 
 
@@ -289,11 +414,9 @@ def add_tree(
     codes: (D, N).  order: (D, N).  work: (DEPTH - 1, D, N).  residual, member, raw: (N,).
     test_codes: (D, M).  test_raw: (M,).  importance: (D,), added to.
     """
-    state = np.array([np.uint64(seed)])
     split_latent = np.empty(INNER_NODES, dtype=np.int64)
     split_value = np.empty(INNER_NODES)
-    leaf = np.empty(codes.shape[1], dtype=np.uint8)
-    _grow(codes, order, work, residual, state, importance, split_latent, split_value, leaf)
+    leaf = _grow(codes, order, work, residual, seed, importance, split_latent, split_value)
     step = learning_rate * _leaf_values(residual, member, leaf, newton_scale)
     for i in range(len(raw)):
         raw[i] += step[leaf[i]]
