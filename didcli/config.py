@@ -253,7 +253,11 @@ def _check_dataclass(section: str, kind: Any, settings: Any, problems: list[str]
     except ValidationError as error:
         problems += _describe(section, error)
         return None
-    return kind(**{name: getattr(checked, name) for name in defined})
+    try:
+        return kind(**{name: getattr(checked, name) for name in defined})
+    except ValueError as error:  # settings that are fine each and contradict each other
+        problems.append(f"{section}.{error}")
+        return None
 
 
 def _check_keys(prefix: str, settings: Any, known: list[str], problems: list[str]) -> None:

@@ -48,6 +48,12 @@ def test_all_problems_are_reported_at_once_with_the_nearest_key():
     assert "modell: no such setting" in message
 
 
+def test_settings_that_contradict_each_other_are_reported():
+    layers = [settings.DEFAULTS, {"method": {"step_min": 0.9, "step_max": 0.5}}]
+    with pytest.raises(UsageError, match=r"method\.step_min: 0\.9 is above step_max, 0\.5"):
+        settings.build(layers)
+
+
 def test_an_unknown_method_is_one_of_the_problems():
     with pytest.raises(UsageError, match=r"method\.name: no 'didd' in methods. Did you mean 'did'"):
         settings.build([settings.DEFAULTS, {"method": {"name": "didd"}}])

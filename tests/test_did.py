@@ -68,6 +68,42 @@ def test_the_weight_of_l_h_rises_linearly():
     ]
 
 
+def test_learning_rates_fall_linearly_to_two_percent():
+    method = model(decay_from=100, decay_until=300, lr_generator=1e-3, lr_critic=2e-3)
+    for step, factor in [(0, 1.0), (100, 1.0), (200, 0.51), (300, 0.02), (400, 0.02)]:
+        method.train_step(images(), rng(step), step)
+        rates = {name: o.param_groups[0]["lr"] for name, o in method.optimisers.items()}
+        assert rates["g"] == pytest.approx(1e-3 * factor)
+        assert rates["d"] == pytest.approx(2e-3 * factor)
+    assert did.rate_factor(config(), 10**6) == 1.0
+
+
+def test_a_code_of_categories_has_so_many_values_and_changes_to_another():
+    cfg = config(categories=3)
+    codes, moved, changed = did.draw_pairs(cfg, 3000, CPU, rng())
+    assert sorted(set(codes[:, 0].tolist())) == [-1.0, 0.0, 1.0]
+    assert torch.bincount((codes[:, 0] + 1).long()).tolist() == pytest.approx([1000] * 3, abs=100)
+    of_first = changed == 0
+    assert (codes[of_first, 0] != moved[of_first, 0]).all()
+    assert sorted(set(moved[of_first, 0].tolist())) == [-1.0, 0.0, 1.0]
+    assert len(set(codes[:, 1].tolist())) > 2900  # the others stay uniform
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"categories": 1},
+        {"step_min": 0.8, "step_max": 0.5},
+        {"lambda_h_from": 9, "lambda_h_until": 5},
+        {"decay_from": 9, "decay_until": 5},
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_each_other_are_refused(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        did.Config(**changes)
+
+
 def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
     labels = torch.tensor([0, 0, 1, 1])
     assert did.naming_accuracy(torch.eye(2)[labels], labels).item() == 1.0
@@ -91,6 +127,9 @@ def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
         {"networks": "stem"},
         {"instance_noise": 0.0},
         {"penalty_every": 4},
+        {"categories": 3},
+        {"pairs": 0},
+        {"pairs": 5},
     ],
     ids=str,
 )
@@ -165,8 +204,8 @@ def test_encoder_and_h_learn_a_generator_that_does_not_move():
     """With G held still, E recovers the codes and H names the changed dimension, from pixels."""
     torch.manual_seed(0)
     cfg = config(latent_dim=3, width=8, noise_dim=0, lambda_e=0.0, lr_generator=1e-12, lambda_h=1.0)
-    cfg = dataclasses.replace(cfg, instance_noise=0.02, lr_encoders=2e-3, lambda_h_from=10**6)
-    cfg = dataclasses.replace(cfg, lambda_h_until=10**6 + 1)
+    cfg = dataclasses.replace(cfg, instance_noise=0.02, lr_encoders=2e-3)
+    cfg = dataclasses.replace(cfg, lambda_h_from=10**6, lambda_h_until=10**6 + 1)
     method = did.build(cfg, SHAPE)
     with torch.no_grad():  # a generator whose codes are plain to see: each moves its own pixels
         for parameter in method.g.parameters():

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,7 +30,7 @@ from didcli.nn import losses
 from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder
 from didcli.nn.networks import Family, ImageEncoder
-from didcli.nn.optim import adam, frozen, move_average
+from didcli.nn.optim import adam, frozen, linear, move_average, scale_rates
 
 Weight = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(1)]
@@ -43,6 +43,9 @@ class Config:
     """n, the codes. Near the number of factors: spare codes tear the images apart."""
     noise_dim: Annotated[int, Ge(0)] = 4
     """m, the dimensions of z, which no loss looks at."""
+    categories: Annotated[int, Ge(0)] = 0
+    """Values of code 0, evenly spaced in [-1, 1], where the data has a factor of so many kinds
+    (such as shape); 0 makes it uniform like the other codes."""
 
     adversary: Literal["wgan-gp", "nonsaturating"] = "wgan-gp"
     """`wgan-gp` (the paper's), or the non-saturating loss with an R1 penalty."""
@@ -73,8 +76,10 @@ class Config:
     """Whether c_i moves by a step or is drawn anew from U[-1, 1]."""
     step_min: Annotated[float, Gt(0), Lt(1)] = 0.3
     """Smallest step."""
-    step_max: Annotated[float, Gt(0), Lt(1.0001)] = 1.0
+    step_max: Annotated[float, Gt(0), Le(1)] = 1.0
     """Largest step: at most 1, so that one of the two directions stays within [-1, 1]."""
+    pairs: Annotated[int, Ge(0)] = 32
+    """Pairs that H sees in a step, at most one for each image of the batch; 0 is one for each."""
 
     networks: Family = "broadcast"
     width: Count = 32
@@ -88,8 +93,23 @@ class Config:
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.0
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Of Adam, for all networks."""
+    decay_from: Annotated[int, Ge(0)] = 0
+    """Step at which the learning rates start to fall, linearly."""
+    decay_until: Annotated[int, Ge(0)] = 0
+    """Step at which they have fallen to 2 %; 0 keeps them as they are."""
     ema: Annotated[float, Ge(0), Lt(1)] = 0.999
     """Decay of the moving averages of G's and E's weights, which `decode` and `encode` use."""
+
+
+    def __post_init__(self) -> None:
+        if self.categories == 1:
+            raise ValueError("categories: a code of one value says nothing; give 0, or 2 and more")
+        if self.step_min > self.step_max:
+            raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
+        for start, stop in (("lambda_h_from", "lambda_h_until"), ("decay_from", "decay_until")):
+            first, last = getattr(self, start), getattr(self, stop)
+            if last and first > last:
+                raise ValueError(f"{start}: {first} is after {stop}, {last}")
 
 
 class Did(nn.Module):
@@ -124,18 +144,19 @@ class Did(nn.Module):
 
     def train_step(self, images: Tensor, rng: torch.Generator, step: int) -> Mapping[str, Tensor]:
         cfg = self.config
+        scale_rates(self.optimisers.values(), rate_factor(cfg, step))
         noisy = _InstanceNoise(cfg.instance_noise, rng)
 
         # Pairs. One pass through G makes both images of every pair; their first images also serve
         # as the fakes of both adversarial losses.
-        codes, moved, changed = draw_pairs(cfg, len(images), images.device, rng)
-        z = _uniform((len(images), cfg.noise_dim), images.device, rng)
-        with_h = cfg.lambda_h > 0
+        count = len(images)
+        pairs = min(cfg.pairs or count, count) if cfg.lambda_h > 0 else 0
+        codes, moved, changed = draw_pairs(cfg, count, images.device, rng)
+        z = _uniform((count, cfg.noise_dim), images.device, rng)
         inputs = torch.cat((codes, z), dim=1)
-        if with_h:
-            inputs = torch.cat((inputs, torch.cat((moved, z), dim=1)))
-        generated = noisy(self.g(inputs))
-        fakes = generated[: len(images)]
+        others = torch.cat((moved, z), dim=1)[:pairs]
+        generated = noisy(self.g(torch.cat((inputs, others))))
+        fakes = generated[:count]
 
         # Critic.
         reals = noisy(images)
@@ -153,13 +174,13 @@ class Did(nn.Module):
         encoding = F.mse_loss(self.e(losses.scale_gradient(fakes, cfg.lambda_e)), codes)
         total = adversarial + encoding
         logs = {"critic": critic_loss, "generator": adversarial, "encoding": encoding}
-        if with_h:
+        if pairs:
             seen = losses.scale_gradient(generated, lambda_h(cfg, step))
-            differences = self.h(*seen.chunk(2))
-            contrast = self._contrast(differences, changed)
+            differences = self.h(seen[:pairs], seen[count:])
+            contrast = self._contrast(differences, changed[:pairs])
             total = total + contrast
             logs["contrast"] = contrast
-            logs["h_accuracy"] = naming_accuracy(differences.detach(), changed)
+            logs["h_accuracy"] = naming_accuracy(differences.detach(), changed[:pairs])
         _descend(total, [self.optimisers["g"], self.optimisers["eh"]])
 
         # An average over the last 1/(1 - ema) steps, shorter at the start.
@@ -218,6 +239,10 @@ def draw_pairs(
     """Codes c (B, n) in [-1, 1], c' that differs from c in one dimension each, and which: (B,)."""
     n = config.latent_dim
     codes = _uniform((count, n), device, rng)
+    kinds = config.categories
+    if kinds:
+        kind = torch.randint(kinds, (count,), generator=rng, device=device)
+        codes[:, 0] = _category(kind, kinds)
     changed = torch.randint(n, (count,), generator=rng, device=device)
     old = codes.gather(1, changed[:, None])
     uniform = _uniform((count, 1), device, rng)
@@ -227,13 +252,22 @@ def draw_pairs(
         size = config.step_min + (config.step_max - config.step_min) * uniform.abs()
         new = old + size * uniform.sign()
         new = torch.where(new.abs() > 1.0, old - size * uniform.sign(), new)
+    if kinds:
+        other = kind + torch.randint(1, kinds, (count,), generator=rng, device=device)
+        new = torch.where(changed[:, None] == 0, _category(other % kinds, kinds)[:, None], new)
     return codes, codes.scatter(1, changed[:, None], new), changed
 
 
 def lambda_h(config: Config, step: int) -> float:
     """Weight of L_H in G's loss at `step`: 0, then a linear rise, then config.lambda_h."""
-    rise = max(config.lambda_h_until - config.lambda_h_from, 1)
-    return config.lambda_h * min(max((step - config.lambda_h_from) / rise, 0.0), 1.0)
+    return config.lambda_h * linear(step, config.lambda_h_from, config.lambda_h_until)
+
+
+def rate_factor(config: Config, step: int) -> float:
+    """What the learning rates are multiplied by at `step`: 1, then a linear fall to 0.02."""
+    if not config.decay_until:
+        return 1.0
+    return 1.0 - 0.98 * linear(step, config.decay_from, config.decay_until)
 
 
 def naming_accuracy(differences: Tensor, changed: Tensor) -> Tensor:
@@ -262,6 +296,11 @@ class _InstanceNoise:
 def _uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:
     """U[-1, 1]."""
     return torch.rand(shape, generator=rng, device=device) * 2.0 - 1.0
+
+
+def _category(kind: Tensor, kinds: int) -> Tensor:
+    """Category numbers 0..kinds-1 -> codes, evenly spaced from -1 to 1."""
+    return kind * (2.0 / (kinds - 1)) - 1.0
 
 
 def _descend(loss: Tensor, optimisers: Iterable[torch.optim.Optimizer]) -> None:

@@ -1,6 +1,6 @@
 """What methods share in updating weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,6 +10,20 @@ from torch import nn
 def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
     """Adam over the module's weights. Fused: one kernel a step instead of one a tensor."""
     return torch.optim.Adam(module.parameters(), lr=lr, betas=betas, fused=True)
+
+
+def scale_rates(optimisers: Iterable[torch.optim.Optimizer], factor: float) -> None:
+    """Set every learning rate to `factor` times the one that its optimiser was made with."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = factor * optimiser.defaults["lr"]
+
+
+def linear(step: int, start: int, stop: int) -> float:
+    """0 up to `start`, then rising in proportion to the steps, 1 from `stop` on."""
+    if step >= stop:
+        return 1.0
+    return max((step - start) / (stop - start), 0.0)
 
 
 @contextmanager
