@@ -14,6 +14,7 @@ import didcli
 from didcli.commands.download import download
 from didcli.commands.eval import evaluate
 from didcli.commands.export import export
+from didcli.commands.runs import runs
 from didcli.commands.train import train
 from didcli.commands.traverse import traverse
 from didcli.errors import DidError, StorageError, UsageError
@@ -30,6 +31,7 @@ app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(traverse)
 app.command()(export)
+app.command()(runs)
 
 
 def _show_version(asked: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-COMMANDS = ("download", "train", "eval", "traverse", "export")
+COMMANDS = ("download", "train", "eval", "traverse", "export", "runs")
 HEAVY = ("torch", "numpy", "pydantic", "rich", "sklearn", "PIL", "matplotlib", "requests")
 SET = [f"--set={text}" for text in TINY]
 

@@ -113,6 +113,21 @@ def load(path: Path) -> Checkpoint:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
+def describe(path: Path) -> Mapping[str, Any]:
+    """What a checkpoint says of itself, from its header alone: step, config, source, versions.
+
+    Nothing is verified: for listing many runs. Raises RunError when there is no such header.
+    """
+    try:
+        with path.open("rb") as file:
+            length = file.read(8)
+            header = file.read(int.from_bytes(length, "little"))
+        described: Mapping[str, Any] = json.loads(_metadata(length + header)["did"])
+        return described
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
 def state(method: nn.Module) -> dict[str, Tensor]:
     """Every weight and every optimiser state of the method, on the CPU, by name."""
     tensors = dict(method.state_dict())

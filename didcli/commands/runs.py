@@ -1,0 +1,79 @@
+"""`did runs`: the runs there are, newest first."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from didcli.commands import _options as options
+
+if TYPE_CHECKING:
+    from didcli.engine.listing import Entry
+
+SCORES = ("mig", "dci_disentanglement", "sap")
+"""Columns of the table; --json has every score."""
+
+
+def runs(
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    as_json: options.Json = False,
+) -> None:
+    """List the runs there are, newest first, with their scores.
+
+    \b
+    did runs
+    did runs --runs-dir ~/experiments --json | jq -r '.runs[] | select(.scores.mig > 0.3) | .path'
+
+    Scores are those of the last `did eval`, and shown only while they belong to the checkpoint
+    that the run has now.
+    """
+    from didcli.engine.listing import list_runs
+
+    entries = list_runs(runs_dir)
+    if as_json:
+        options.print_json({"schema": 1, "runs": [entry.to_dict() for entry in entries]})
+        return
+    if not entries:
+        options.say(f"no runs under {runs_dir}; did train makes one")
+        return
+    for line in _table(entries):
+        typer.echo(line)
+
+
+def _table(entries: "Sequence[Entry]") -> list[str]:
+    """Lines of aligned columns: numbers to the right, names to the left."""
+    header = ("run", "method", "data", "seed", "step", "MIG", "DCI-D", "SAP", "age")
+    rows = [header, *(_row(entry) for entry in entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    return ["  ".join(_cells(row, widths)).rstrip() for row in rows]
+
+
+def _cells(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [
+        text.ljust(width) if column < 3 else text.rjust(width)
+        for column, (text, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def _row(entry: "Entry") -> tuple[str, ...]:
+    if entry.problem:
+        return (entry.path.name, entry.problem, *[""] * 6, _age(entry.age_seconds))
+    return (
+        *(entry.path.name, entry.method, entry.data, str(entry.seed)),
+        f"{entry.step}/{entry.steps}",
+        *(_score(entry.scores, name) for name in SCORES),
+        _age(entry.age_seconds),
+    )
+
+
+def _score(scores: Mapping[str, Any], name: str) -> str:
+    value = scores.get(name)
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _age(seconds: float) -> str:
+    """The largest unit that fits: `5 s`, `12 min`, `3 h`, `9 d`."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
