@@ -17,7 +17,7 @@ here as follows (and measured: examples/results holds the ablations).
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -30,11 +30,8 @@ from didcli.nn import losses
 from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder
 from didcli.nn.networks import Family, ImageEncoder
-from didcli.nn.optim import adam, frozen, linear, move_average, scale_rates
-
-Weight = Annotated[float, Ge(0)]
-Count = Annotated[int, Ge(1)]
-Rate = Annotated[float, Gt(0)]
+from didcli.nn.settings import Count, Momentum, Rate, Weight
+from didcli.nn.steps import adam, descend, frozen, linear, move_average, scale_rates
 
 
 @dataclass(frozen=True)
@@ -90,16 +87,15 @@ class Config:
     lr_critic: Rate = 4e-4
     lr_encoders: Rate = 4e-4
     """Of E and H."""
-    beta1: Annotated[float, Ge(0), Lt(1)] = 0.0
-    beta2: Annotated[float, Ge(0), Lt(1)] = 0.9
+    beta1: Momentum = 0.0
+    beta2: Momentum = 0.9
     """Of Adam, for all networks."""
     decay_from: Annotated[int, Ge(0)] = 0
     """Step at which the learning rates start to fall, linearly."""
     decay_until: Annotated[int, Ge(0)] = 0
     """Step at which they have fallen to 2 %; 0 keeps them as they are."""
-    ema: Annotated[float, Ge(0), Lt(1)] = 0.999
+    ema: Momentum = 0.999
     """Decay of the moving averages of G's and E's weights, which `decode` and `encode` use."""
-
 
     def __post_init__(self) -> None:
         if self.categories == 1:
@@ -165,7 +161,7 @@ class Did(nn.Module):
         if step % cfg.penalty_every == 0:
             weight = cfg.penalty * cfg.penalty_every
             total = total + weight * self._penalty(reals, fakes, rng)
-        _descend(total, [self.optimisers["d"]])
+        descend(total, [self.optimisers["d"]])
 
         # Generator and encoders, in one backward pass: E and H learn at full strength, and what
         # reaches G through them is scaled at the images.
@@ -181,7 +177,7 @@ class Did(nn.Module):
             total = total + contrast
             logs["contrast"] = contrast
             logs["h_accuracy"] = naming_accuracy(differences.detach(), changed[:pairs])
-        _descend(total, [self.optimisers["g"], self.optimisers["eh"]])
+        descend(total, [self.optimisers["g"], self.optimisers["eh"]])
 
         # An average over the last 1/(1 - ema) steps, shorter at the start.
         decay = min(cfg.ema, (1 + step) / (10 + step))
@@ -301,14 +297,6 @@ def _uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator)
 def _category(kind: Tensor, kinds: int) -> Tensor:
     """Category numbers 0..kinds-1 -> codes, evenly spaced from -1 to 1."""
     return kind * (2.0 / (kinds - 1)) - 1.0
-
-
-def _descend(loss: Tensor, optimisers: Iterable[torch.optim.Optimizer]) -> None:
-    for optimiser in optimisers:
-        optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for optimiser in optimisers:
-        optimiser.step()
 
 
 build = Did

@@ -1,10 +1,34 @@
-"""What methods share in updating weights."""
+"""What methods share in taking a training step, and in looking at a network between two."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+def descend(loss: Tensor, optimisers: Iterable[torch.optim.Optimizer]) -> None:
+    """One step of each optimiser along the gradient of `loss`, a scalar."""
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    for optimiser in optimisers:
+        optimiser.step()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within: batch norm uses its running statistics, and no buffer moves.
+
+    A method needs it whose networks have such layers, as `encode` and `decode` may be called
+    between two steps and must neither depend on their batch nor change what training does next.
+    """
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
 
 
 def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
