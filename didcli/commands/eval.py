@@ -1,12 +1,13 @@
 """`did eval`: score a run, or codes from anywhere, and print a table or JSON."""
 
+import functools
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from didcli.metrics._table import CodeTable
 
 ALL = "all"
+PICTURE_NAME = "eval.png"
+UNITS = {"Encoding": "images", "Scoring": "scores"}
+"""What the stages of an evaluation count."""
 
 
 class Sap(StrEnum):
@@ -32,9 +36,18 @@ class DciBackend(StrEnum):
     sklearn = "sklearn"
 
 
+class Criterion(StrEnum):
+    udr = "udr"
+    centrality = "centrality"
+
+
 def evaluate(
-    run: Annotated[
-        Path | None, typer.Argument(help="Run folder. Without it, the latest under --runs-dir.")
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Run folder. Without it, the latest under --runs-dir. Several for --select.",
+        ),
     ] = None,
     codes: Annotated[
         str | None,
@@ -64,6 +77,13 @@ def evaluate(
     disjoint: Annotated[
         bool, typer.Option("--disjoint", help="Draw training and test points from separate rows.")
     ] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw latents by factors: eval.png in the run folder.")
+    ] = False,
+    select: Annotated[
+        Criterion | None,
+        typer.Option(help="Instead, rank several runs of one configuration, without labels."),
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 is one per core.")] = 0,
     device: Annotated[str, typer.Option(help=options.DEVICE_HELP)] = "auto",
     runs_dir: options.RunsDir = options.RUNS_DIR,
@@ -77,15 +97,27 @@ def evaluate(
     did eval                                    the latest run; also writes its eval.json
     did eval runs/x --metrics mig,dci,sap --json
     did eval --codes z.npz --eval-seeds 5 --shuffled
+    did eval --select udr runs/a runs/b runs/c
     did export --what codes --format npz -o - | did eval --codes -
 
     The scores are those of disentanglement_lib, draw for draw. Notes on stderr say what in the
     codes or in the data could make them mislead.
     """
     names = _metric_names(metrics)
-    if codes is not None and run is not None:
-        raise UsageError("a run and --codes are two things to score", hint="Give one of them.")
+    given = runs or []
+    if codes is not None and (given or select):
+        raise UsageError("runs and --codes are two things to score", hint="Give one of them.")
+    if plot and not {"mig", "dci"} & set(names):
+        raise UsageError("--plot shows the matrices of mig and dci", hint="Add one to --metrics.")
+    if len(given) > 1 and not select:
+        raise UsageError(f"one run at a time, got {len(given)}", hint="Or rank them: --select udr")
+    if select and len(given) < 2:
+        raise UsageError("--select ranks two runs or more", hint="Name run folders, one by one.")
     options.say("did eval: getting ready ...", quiet)  # importing torch or sklearn takes seconds
+    if select:
+        report = _select(given, select.value, device, eval_seed, data_dir, quiet)
+        _print(report, as_json, quiet, _ranking_as_text)
+        return
 
     from didcli.engine import evaluate as engine
     from didcli.metrics._parallel import cores
@@ -102,33 +134,68 @@ def evaluate(
         threads=threads or cores(),
     )
     if codes is not None:
-        title = "stdin" if codes == "-" else codes
+        title, folder = "stdin" if codes == "-" else codes, Path()
         table = _read_codes(codes)
         with _stages(quiet) as on_progress:
             report = engine.evaluate(
                 table, names, protocol, shuffled=shuffled, on_progress=on_progress
             )
     else:
-        from didcli.engine import runs
+        from didcli.engine.runs import find_run, open_run
 
-        folder = runs.find_run(run, runs_dir)
+        folder = find_run(given[0] if given else None, runs_dir)
         title = str(folder)
         options.say(f"run {folder}", quiet)
         with _stages(quiet) as on_progress:
             report = engine.evaluate_run(
-                runs.open_run(folder, device),
+                open_run(folder, device),
                 names,
                 protocol,
                 shuffled=shuffled,
                 data_dir=data_dir,
                 on_progress=on_progress,
             )
+    if plot:
+        from didcli.io.atomic import write_bytes
+
+        write_bytes(folder / PICTURE_NAME, engine.picture(report, title))
+        options.say(f"picture {folder / PICTURE_NAME}", quiet)
+    _print(report, as_json, quiet, functools.partial(_as_text, title))
+
+
+def _select(
+    folders: Sequence[Path],
+    criterion: Literal["udr", "centrality"],
+    device: str,
+    seed: int,
+    data_dir: Path | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    from didcli.engine.runs import open_run
+    from didcli.engine.select import select
+
+    with _stages(quiet) as on_progress:
+        return select(
+            [open_run(folder, device) for folder in folders],
+            criterion,
+            seed=seed,
+            data_dir=data_dir,
+            on_progress=on_progress,
+        )
+
+
+def _print(
+    report: Mapping[str, Any],
+    as_json: bool,
+    quiet: bool,
+    as_text: Callable[[Mapping[str, Any]], str],
+) -> None:
     for note in report["notes"]:
         options.say(f"note: {note}", quiet)
     if as_json:
         options.print_json(report)
     else:
-        typer.echo(_as_text(report, title))
+        typer.echo(as_text(report))
 
 
 def _metric_names(asked: str) -> list[str]:
@@ -172,14 +239,15 @@ def _stages(quiet: bool) -> Iterator[Callable[[str, int, int, str], None]]:
             nonlocal shown, update
             if title != shown:
                 stack.close()
-                update = stack.enter_context(progress(title, total=total, quiet=quiet))
+                bar = progress(title, total=total, unit=UNITS.get(title, ""), quiet=quiet)
+                update = stack.enter_context(bar)
                 shown = title
             update(done, note=note)
 
         yield on_progress
 
 
-def _as_text(report: Mapping[str, Any], title: str) -> str:
+def _as_text(title: str, report: Mapping[str, Any]) -> str:
     """The scores as a table of at most 80 columns."""
     data = report["data"]
     sizes = ", ".join(
@@ -192,12 +260,35 @@ def _as_text(report: Mapping[str, Any], title: str) -> str:
         columns["sd"] = report["scores_sd"]
     if "chance" in report:
         columns["chance"] = report["chance"]
-    width = max(len(key) for key in report["scores"]) + 2
+    labels = {key: key for key in report["scores"]}
+    if "sap" in labels:
+        labels["sap"] = f"sap ({report['protocol']['sap']})"
+    width = max(map(len, labels.values())) + 2
     lines.append(" " * width + "".join(f"{head:>12}" for head in columns))
-    for key in report["scores"]:
-        cells = "".join(f"{_cell(column[key]):>12}" for column in columns.values())
-        lines.append(f"{key:<{width}}{cells}")
+    for key, label in labels.items():
+        cells = [_cell(column[key]) if key in column else "" for column in columns.values()]
+        lines.append((f"{label:<{width}}" + "".join(f"{cell:>12}" for cell in cells)).rstrip())
+    if "mig" in report["details"]:
+        lines += ["", *_best_latents(data["factor_names"], report["details"]["mig"])]
     return "\n".join(lines)
+
+
+def _best_latents(names: Sequence[str], mig: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each factor: the latent that knows most of it, and how much more than the next."""
+    width = max(6, *map(len, names)) + 2
+    yield f"{'factor':<{width}}{'latent':>8}{'knows':>8}{'gap':>8}"
+    known = zip(*mig["mutual_information"], strict=True)
+    for name, of_latents, entropy, gap in zip(
+        names, known, mig["factor_entropy"], mig["gap_per_factor"], strict=True
+    ):
+        best = max(of_latents)
+        latent = of_latents.index(best)
+        yield f"{name:<{width}}{latent:>8}{best / entropy:>8.2f}{gap:>8.2f}"
+
+
+def _ranking_as_text(report: Mapping[str, Any]) -> str:
+    """The runs, the best first: score, tab, path."""
+    return "\n".join(f"{run['score']:.4f}\t{run['path']}" for run in report["runs"])
 
 
 def _cell(value: float | None) -> str:

@@ -1,7 +1,6 @@
 """Encode a whole dataset once; every metric then reads from the table of codes."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +88,7 @@ def _read_cache(
         with safe_open(path, framework="numpy") as file:
             written: dict[str, str] = file.metadata() or {}
             codes: NDArray[np.float32] = file.get_tensor("codes")
-    except (OSError, SafetensorError, json.JSONDecodeError):
+    except (OSError, SafetensorError):
         return None
     expected = {**labels, "sha256": _digest(codes)}
     fits = codes.shape == shape and codes.dtype == np.float32 and written == expected

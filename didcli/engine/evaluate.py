@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from didcli import registry
 from didcli.engine.encode import encode_dataset
 from didcli.errors import DataError, UsageError
 from didcli.io.atomic import write_text
+from didcli.io.heatmap import Panel, draw
 from didcli.metrics._guards import inspect
 from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
 from didcli.metrics._table import CodeTable, code_table
@@ -36,6 +38,7 @@ __all__ = [
     "code_table",
     "evaluate",
     "evaluate_run",
+    "picture",
     "read_code_table",
 ]
 
@@ -62,35 +65,34 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a table with the metrics named, all by default; the object that `--json` prints.
 
-    shuffled: score the table with its codes shuffled against its factors, too, in `chance`.
     Its keys: `schema`, `scores`, `protocol`, `data`, `details` (per latent and per factor, of the
     first seed, by metric), `versions`, `notes`. A score that is undefined is None, with a note.
     With several seeds `scores` and `chance` are means over them, and `scores_sd` (n - 1) and
     `scores_per_seed` are added.
+    shuffled: score the table with its codes shuffled against its factors, too, in `chance`. It is
+    done unasked for metrics that take noise for signal, where latents are near dead.
     Raises UnknownNameError for a metric that does not exist, UsageError for a senseless protocol.
     """
     protocol = protocol or EvaluationProtocol()
-    _check_counts(protocol)
-    names = list(metrics or registry.names("metrics"))
-    for name in names:
-        registry.check("metrics", name)
-    tables = {"scores": table}
-    if shuffled:
-        tables["chance"] = _shuffled(table, protocol.eval_seed)
+    names = _checked_request(metrics, protocol)
+    facts, notes = inspect(table, protocol)
+    misled = [name for name in names if facts["near_dead_latents"] and _needs_baseline(name)]
+    tables = {"scores": table, "chance": _shuffled(table, protocol.eval_seed)}
+    wanted = {"scores": names, "chance": names if shuffled else misled}
+    seeds = range(protocol.eval_seed, protocol.eval_seed + protocol.eval_seeds)
+    steps = [(kind, *step) for kind in tables for step in itertools.product(wanted[kind], seeds)]
 
     outcomes: dict[str, dict[str, list[Outcome]]] = {kind: {} for kind in tables}
-    seeds = range(protocol.eval_seed, protocol.eval_seed + protocol.eval_seeds)
-    steps = list(itertools.product(tables, names, seeds))
     for done, (kind, name, seed) in enumerate(steps):
         if on_progress is not None:
             on_progress("Scoring", done, len(steps), name)
         outcomes[kind].setdefault(name, []).append(_score(tables[kind], name, protocol, seed))
-
-    facts, notes = inspect(table, protocol)
+    if on_progress is not None:
+        on_progress("Scoring", len(steps), len(steps), "")
     return {
         "schema": SCHEMA,
         **_summary(outcomes["scores"], several=len(seeds) > 1),
-        **({"chance": _summary(outcomes["chance"])["scores"]} if shuffled else {}),
+        **({"chance": _summary(outcomes["chance"])["scores"]} if outcomes["chance"] else {}),
         "protocol": protocol.as_dict(),
         "data": facts,
         "details": _details(outcomes["scores"]),
@@ -113,6 +115,11 @@ def evaluate_run(
     The report has the keys of `evaluate`, and `run`: path, step, checkpoint, method, data source.
     Raises DataError when the factors of the dataset are not known.
     """
+    import torch  # loaded with the run; this module scores codes without it
+
+    protocol = protocol or EvaluationProtocol()
+    _checked_request(metrics, protocol)  # now, not after minutes of encoding
+    torch.set_num_threads(protocol.threads)
     dataset = run.dataset(data_dir)
     if not dataset.factor_names:
         raise DataError(
@@ -135,10 +142,35 @@ def evaluate_run(
         "dataset": dataset.name,
         "data_source": dataset.source,
         "training_seed": run.config.train.seed,
+        "precision": "float32",
     }
     report["versions"]["torch"] = importlib.metadata.version("torch")
     write_text(run.path / EVAL_NAME, json.dumps(report, indent=1, allow_nan=False) + "\n")
     return report
+
+
+def picture(report: Mapping[str, Any], title: str) -> bytes:
+    """A PNG of which latent knows which factor, and which one trees predict it from.
+
+    Draws the matrices of `mig` and of `dci` as far as the report has them. Raises UsageError when
+    it has neither.
+    """
+    details, factors = report["details"], report["data"]["factor_names"]
+    latents = [f"z{d}" for d in range(report["data"]["latents"])]
+    panels = []
+    if "mig" in details:
+        information = np.array(details["mig"]["mutual_information"])
+        known = information / np.array(details["mig"]["factor_entropy"])
+        panels.append(Panel("mutual information / entropy of factor", known, latents, factors))
+    if "dci" in details:
+        importance = np.array(details["dci"]["importance"])
+        panels.append(Panel("importance for predicting factor", importance, latents, factors))
+    if not panels:
+        raise UsageError(
+            "there is nothing to draw: the picture shows matrices of mig and dci",
+            hint="Ask for one of them: --metrics mig,dci",
+        )
+    return draw(panels, title)
 
 
 def read_code_table(file: IO[bytes], name: str) -> CodeTable:
@@ -178,6 +210,11 @@ def _score(table: CodeTable, name: str, protocol: EvaluationProtocol, seed: int)
     except UndefinedError as error:
         return str(error)
     return result
+
+
+def _needs_baseline(name: str) -> bool:
+    """Whether the metric says that noise passes for signal with it."""
+    return bool(getattr(registry.load("metrics", name), "NEEDS_BASELINE", False))
 
 
 def _summary(
@@ -258,7 +295,14 @@ def _plain(value: Any) -> Any:
 
 
 def _versions() -> dict[str, str]:
+    """Of what has changed scores before. BLAS with its kernels, whose rounding moves explicitness
+    and infoe in the fifth decimal.
+    """
     versions = {"python": platform.python_version()}
+    for library in threadpool_info():
+        if library["user_api"] == "blas":
+            parts = (library["internal_api"], library["version"], library.get("architecture"))
+            versions["blas"] = " ".join(str(part) for part in parts if part)
     for library in LIBRARIES:
         try:
             versions[library] = importlib.metadata.version(library)
@@ -267,7 +311,11 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _check_counts(protocol: EvaluationProtocol) -> None:
+def _checked_request(metrics: Sequence[str] | None, protocol: EvaluationProtocol) -> list[str]:
+    """The names of the metrics wanted, if they exist and the protocol makes sense."""
+    names = list(metrics or registry.names("metrics"))
+    for name in names:
+        registry.check("metrics", name)
     counts = {
         "train points": protocol.train_points,
         "test points": protocol.test_points,
@@ -287,3 +335,4 @@ def _check_counts(protocol: EvaluationProtocol) -> None:
             f"an evaluation seed must be in 0 .. 2^32 - 1, got {protocol.eval_seed}",
             hint="Pass --eval-seed 0.",
         )
+    return names

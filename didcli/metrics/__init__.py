@@ -1,1 +1,11 @@
-"""Disentanglement metrics, one file each, found by file name. numpy only."""
+"""Disentanglement metrics, one file each, found by file name. No torch in here.
+
+A metric is a module with
+
+- `SCORES`, the keys that it reports;
+- `score(table, rng, protocol) -> Result`, with one number for each key. It draws its points from
+  `rng`, which is fresh, and raises UndefinedError where these codes have no such score;
+- where noise passes for signal, `NEEDS_BASELINE = True`: its level of chance is then reported.
+
+Files whose name starts with `_` are shared parts. New metrics need no other edit.
+"""

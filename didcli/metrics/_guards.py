@@ -78,8 +78,8 @@ def inspect(table: CodeTable, protocol: EvaluationProtocol) -> tuple[dict[str, A
     if near_dead.any():
         notes.append(
             f"near-dead latents ({_listed(near_dead)}): their range is at most 1/20 of the widest "
-            "latent's; equal-width bins ignore scale, so mig and modularity take their noise for "
-            "signal: compare with --shuffled"
+            "latent's; equal-width bins ignore scale, so modularity takes their noise for signal: "
+            "see its level of chance"
         )
     if not table.is_complete_grid:
         share, pair = strongest_correlation(table.factors)
@@ -91,6 +91,8 @@ def inspect(table: CodeTable, protocol: EvaluationProtocol) -> tuple[dict[str, A
                 f"factors are correlated: {a!r} and {b!r} share {share:.0%} of the information in "
                 "the smaller; a latent that knows one seems to know both"
             )
+    if protocol.eval_seeds == 1:
+        notes.append("scores of one evaluation seed: --eval-seeds 5 gives mean and deviation")
     if seen > OVERLAP:
         notes.append(
             f"about {seen:.0%} of the test points are also training points, because "

@@ -12,7 +12,7 @@ The algorithm is that of scikit-learn's `_splitter.pyx` and `_criterion.pyx` (BS
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -39,10 +39,10 @@ def compiled(function: Kernel) -> Kernel:
     It runs without Python's lock. Where no cache folder can be written to, each process compiles.
     """
     try:
-        kernel: Kernel = numba.njit(cache=True, nogil=True)(function)
+        kernel = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # numba found no place for its cache
         kernel = numba.njit(nogil=True)(function)
-    return kernel
+    return cast("Kernel", kernel)
 
 
 @compiled
@@ -69,9 +69,7 @@ def softmax_terms(
 
 
 @compiled
-def binary_residuals(
-    raw: NDArray[np.float64], member: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def binary_residuals(raw: NDArray[np.float64], member: NDArray[np.bool_]) -> NDArray[np.float64]:
     """member - 1 / (1 + exp(-raw)), (N,), by the form that does not overflow, as there."""
     residual = np.empty(len(raw))
     for i in range(len(raw)):
@@ -98,9 +96,10 @@ def _random_below(bound: int, state: NDArray[np.uint32]) -> int:
 @compiled
 def _best_position(
     values: NDArray[np.float32],
-    points: NDArray[np.int32],
+    points: NDArray[np.uint32],
     residual: NDArray[np.float64],
     total: float,
+    reciprocals: NDArray[np.float64],
     best_gain: float,
 ) -> tuple[float, int]:
     """The gain of the best split along one latent that is above `best_gain`, and its left count.
@@ -111,11 +110,17 @@ def _best_position(
     """
     count = len(points)
     best_left = 0
+    # Most positions are ruled out without a division, by a gain that may err in its last digits.
+    worth_a_look = best_gain * (1 - 1e-12)
     left_sum = 0.0
     summed = 0
+    value, addend = values[points[0]], residual[points[0]]
     for left in range(1, count):
-        left_sum += residual[points[left - 1]]
-        if values[points[left]] <= values[points[left - 1]] + CLOSEST:
+        before = value
+        left_sum += addend
+        point = points[left]
+        value, addend = values[point], residual[point]
+        if value <= before + CLOSEST:
             continue
         if left - summed > count - left:  # as there: equal codes are summed the shorter way
             left_sum = total
@@ -123,19 +128,24 @@ def _best_position(
                 left_sum -= residual[points[position]]
         summed = left
         right_sum = total - left_sum
-        gain = left_sum * left_sum / left + right_sum * right_sum / (count - left)
-        if gain > best_gain:
-            best_gain = gain
-            best_left = left
+        left_square, right_square = left_sum * left_sum, right_sum * right_sum
+        rough = left_square * reciprocals[left] + right_square * reciprocals[count - left]
+        if rough >= worth_a_look:
+            gain = left_square / left + right_square / (count - left)
+            if gain > best_gain:
+                best_gain = gain
+                best_left = left
+                worth_a_look = gain * (1 - 1e-12)
     return best_gain, best_left
 
 
 @compiled
 def _best_split(
     codes: NDArray[np.float32],
-    order: NDArray[np.int32],
+    order: NDArray[np.uint32],
     residual: NDArray[np.float64],
     total: float,
+    reciprocals: NDArray[np.float64],
     latents: NDArray[np.int64],
     constants: NDArray[np.int64],
     known: int,
@@ -149,7 +159,7 @@ def _best_split(
     Returns the latent (-1 if none can be split), its left count, the number of latents known to be
     constant by now, and the latent sorted last (-1 if none was).
     """
-    best_gain, best_latent, best_left = -np.inf, -1, 0
+    best_gain, best_latent, best_left = -1.0, -1, 0
     last_sorted = -1
     undrawn = len(latents)
     constant_drawn = 0  # of those known before
@@ -175,7 +185,7 @@ def _best_split(
             continue
         undrawn -= 1
         latents[undrawn], latents[drawn] = latents[drawn], latents[undrawn]
-        gain, left = _best_position(values, points, residual, total, best_gain)
+        gain, left = _best_position(values, points, residual, total, reciprocals, best_gain)
         if left > 0:
             best_gain, best_latent, best_left = gain, latent, left
     latents[:known] = constants[:known]
@@ -185,8 +195,8 @@ def _best_split(
 
 @compiled
 def _partition(
-    order: NDArray[np.int32],
-    into: NDArray[np.int32],
+    order: NDArray[np.uint32],
+    into: NDArray[np.uint32],
     left_count: int,
     goes_left: NDArray[np.uint8],
 ) -> None:
@@ -204,7 +214,7 @@ def _partition(
 
 
 @compiled
-def _arrange(samples: NDArray[np.int32], goes_left: NDArray[np.uint8]) -> None:
+def _arrange(samples: NDArray[np.uint32], goes_left: NDArray[np.uint8]) -> None:
     """Swap the points that go left to the front, as there."""
     left, right = 0, len(samples)
     while left < right:
@@ -216,7 +226,7 @@ def _arrange(samples: NDArray[np.int32], goes_left: NDArray[np.uint8]) -> None:
 
 
 @compiled
-def _sums(residual: NDArray[np.float64], points: NDArray[np.int32]) -> tuple[float, float]:
+def _sums(residual: NDArray[np.float64], points: NDArray[np.uint32]) -> tuple[float, float]:
     """Of the residuals and of their squares, in the order of the points."""
     total = 0.0
     squares = 0.0
@@ -235,7 +245,7 @@ def _impurity(total: float, squares: float, count: int) -> float:
 @compiled
 def _child_impurities(
     residual: NDArray[np.float64],
-    samples: NDArray[np.int32],
+    samples: NDArray[np.uint32],
     left_count: int,
     total: float,
     squares: float,
@@ -256,8 +266,9 @@ def _child_impurities(
 @compiled
 def _grow(
     codes: NDArray[np.float32],
-    order: NDArray[np.int32],
-    work: NDArray[np.int32],
+    order: NDArray[np.uint32],
+    work: NDArray[np.uint32],
+    reciprocals: NDArray[np.float64],
     residual: NDArray[np.float64],
     seed: int,
     importance: NDArray[np.float64],
@@ -267,8 +278,9 @@ def _grow(
     """Fit a regression tree to the residuals, by exact search for the best split of each node.
 
     codes: (D, N).  order: (D, N) points by ascending code.  work: (DEPTH - 1, D, N), scratch.
-    residual: (N,).  Writes split_latent (INNER_NODES,), -1 at leaves, and split_value; adds each
-    split's reduction of squared error to importance (D,). Returns the leaf of each point (N,).
+    reciprocals: (N + 1,) of 0 .. N, the first unused.  residual: (N,).
+    Writes split_latent (INNER_NODES,), -1 at leaves, and split_value; adds each split's reduction
+    of squared error to importance (D,). Returns the leaf of each point (N,).
     """
     count = codes.shape[1]
     state = np.array([seed], dtype=np.uint32)
@@ -278,7 +290,7 @@ def _grow(
     starts = np.zeros(NODES, dtype=np.int64)
     ends = np.zeros(NODES, dtype=np.int64)
     impurities = np.zeros(NODES)
-    samples = np.arange(count).astype(np.int32)
+    samples = np.arange(count).astype(np.uint32)
     goes_left = np.empty(count, dtype=np.uint8)
     leaf = np.zeros(count, dtype=np.uint8)
     split_latent[:] = -1
@@ -299,6 +311,7 @@ def _grow(
             sorted_points,
             residual,
             total,
+            reciprocals,
             latents,
             constants,
             known_constant[node],
@@ -340,20 +353,21 @@ def _pairwise_sum(terms: NDArray[np.float64]) -> float:
     """As numpy adds up a contiguous array."""
     count = len(terms)
     if count < 8:
-        total = 0.0
+        few = 0.0
         for term in terms:
-            total += term
-        return total
+            few += term
+        return few
     if count > 128:
         half = count // 2
         half -= half % 8
-        return _pairwise_sum(terms[:half]) + _pairwise_sum(terms[half:])
+        halves: float = _pairwise_sum(terms[:half]) + _pairwise_sum(terms[half:])
+        return halves
     lanes = terms[:8].copy()
     whole = count - count % 8
     for start in range(8, whole, 8):
         for lane in range(8):
             lanes[lane] += terms[start + lane]
-    total = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + (
+    total: float = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + (
         (lanes[4] + lanes[5]) + (lanes[6] + lanes[7])
     )
     for position in range(whole, count):
@@ -397,8 +411,9 @@ def _leaf_values(
 @compiled
 def add_tree(
     codes: NDArray[np.float32],
-    order: NDArray[np.int32],
-    work: NDArray[np.int32],
+    order: NDArray[np.uint32],
+    work: NDArray[np.uint32],
+    reciprocals: NDArray[np.float64],
     residual: NDArray[np.float64],
     member: NDArray[np.bool_],
     seed: int,
@@ -411,12 +426,14 @@ def add_tree(
 ) -> None:
     """Grow a tree on the residuals of one class and add its steps to the raw predictions.
 
-    codes: (D, N).  order: (D, N).  work: (DEPTH - 1, D, N).  residual, member, raw: (N,).
+    codes, order, work, reciprocals: as for `_grow`.  residual, member, raw: (N,).
     test_codes: (D, M).  test_raw: (M,).  importance: (D,), added to.
     """
     split_latent = np.empty(INNER_NODES, dtype=np.int64)
     split_value = np.empty(INNER_NODES)
-    leaf = _grow(codes, order, work, residual, seed, importance, split_latent, split_value)
+    leaf = _grow(
+        codes, order, work, reciprocals, residual, seed, importance, split_latent, split_value
+    )
     step = learning_rate * _leaf_values(residual, member, leaf, newton_scale)
     for i in range(len(raw)):
         raw[i] += step[leaf[i]]

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from didcli.metrics._protocol import EvaluationProtocol, Result
 from didcli.metrics._sampling import draw_factors, gather_in_chunks, require_complete_grid
-from didcli.metrics._solvers import without_convergence_warnings
+from didcli.metrics._solvers import around_linear_solvers
 from didcli.metrics._table import CodeTable
 
 SCORES = ("beta_vae",)
@@ -31,9 +31,7 @@ def draw_pairs(
     return shared, rows
 
 
-def mean_differences(
-    codes: NDArray[np.float32], rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def mean_differences(codes: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean absolute difference of each latent over the pairs of each point.
 
     codes: (N, D).  rows: (points, 2, batch).  Returns (points, D), accumulated in float32.
@@ -46,7 +44,7 @@ def mean_differences(
     return gather_in_chunks(codes, rows, differences).astype(np.float64)
 
 
-@without_convergence_warnings
+@around_linear_solvers
 def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProtocol) -> Result:
     """How well a linear classifier tells from code differences which factor a set of pairs shares.
 

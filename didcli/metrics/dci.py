@@ -2,11 +2,13 @@
 https://openreview.net/forum?id=By-7dz-AZ
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from didcli.metrics._parallel import ordered_map
-from didcli.metrics._protocol import EvaluationProtocol, Result
+from didcli.metrics._protocol import DciBackend, EvaluationProtocol, Result
 from didcli.metrics._sampling import Points, draw_training_and_test
 from didcli.metrics._table import CodeTable
 
@@ -62,7 +64,7 @@ def fit_sklearn(train: Points, test: Points, seed: int, threads: int) -> Fits:
 
 
 def fit_exact(train: Points, test: Points, seed: int, threads: int) -> Fits:
-    """The same trees from `_boosting`."""
+    """The same trees, from `_boosting`."""
     from didcli.metrics._boosting import fit_all
 
     fits = fit_all(train.codes, train.factors, test.codes, seed=seed, threads=threads)
@@ -86,12 +88,12 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
     is predicted from one latent only. Both are weighted by importance. Informativeness: accuracy on
     the test points, mean over factors. All in [0, 1], higher is better.
 
-    Trees break ties between equally good splits at random, here from a seed; repeated with other
-    seeds, the scores vary in the third decimal.
+    Trees break ties between equally good splits at random, here from a seed. The reference has no
+    seed for it, so its own scores differ from call to call in the third or fourth decimal.
     """
     train, test = draw_training_and_test(table, rng, protocol)
     seed = int(rng.randint(2**31 - 1))
-    fit = fit_sklearn if protocol.dci_backend == "sklearn" else fit_exact
+    fit, notes = _backend(protocol.dci_backend)
     importance, on_train, on_test = fit(train, test, seed, protocol.threads)
     return Result(
         scores={
@@ -107,4 +109,20 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
             "train_accuracy_per_factor": on_train,
             "test_accuracy_per_factor": on_test,
         },
+        notes=notes,
     )
+
+
+def _backend(
+    name: DciBackend,
+) -> tuple[Callable[[Points, Points, int, int], Fits], tuple[str, ...]]:
+    if name == "sklearn":
+        return fit_sklearn, ()
+    try:
+        import numba  # noqa: F401  (asked for here, because it lags behind Python and numpy)
+    except ImportError as error:
+        slower = (
+            f"numba cannot be loaded ({error}): scikit-learn grew the trees, the same but slower"
+        )
+        return fit_sklearn, (slower,)
+    return fit_exact, ()

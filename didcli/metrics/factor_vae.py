@@ -70,39 +70,39 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
     sample = draw_points(table, rng, protocol.variance_points, batch=None)
     variances = sample.codes.var(axis=0, ddof=1)
     active = np.flatnonzero(np.sqrt(variances) >= protocol.prune_std)
-    pruned = [d for d in range(len(variances)) if d not in active]
-    shape = table.codes.shape[1], len(table.factor_sizes)
-    train_votes, test_votes = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    if len(active):
-        codes = np.ascontiguousarray(table.codes[:, active])
-        for votes, count in (
-            (train_votes, protocol.train_points),
-            (test_votes, protocol.test_points),
-        ):
-            fixed, rows = draw_groups(table, rng, count, protocol.vote_batch)
-            steadiest = active[steadiest_latents(codes, rows, variances[active])]
-            votes += count_votes(steadiest, fixed, shape)
+    codes = np.ascontiguousarray(table.codes[:, active])
 
+    def votes(count: int) -> NDArray[np.int64]:
+        shape = table.codes.shape[1], len(table.factor_sizes)
+        if not len(active):
+            return np.zeros(shape, dtype=np.int64)
+        fixed, rows = draw_groups(table, rng, count, protocol.vote_batch)
+        steadiest = active[steadiest_latents(codes, rows, variances[active])]
+        return count_votes(steadiest, fixed, shape)
+
+    train_votes = votes(protocol.train_points)
+    test_votes = votes(protocol.test_points)
     factor_of_latent = train_votes.argmax(axis=1)
-    every = np.arange(shape[0])
     return Result(
-        scores={"factor_vae": _share(test_votes, (every, factor_of_latent))},
+        scores={"factor_vae": _share_right(test_votes, factor_of_latent)},
         details={
-            "train_accuracy": _share(train_votes, (every, factor_of_latent)),
+            "train_accuracy": _share_right(train_votes, factor_of_latent),
             "votes": train_votes,
             "latent_std": np.sqrt(variances),
             "active_latents": active,
         },
-        notes=_notes(pruned, len(active), protocol.prune_std),
+        notes=_notes(active, len(variances), protocol.prune_std),
     )
 
 
-def _share(votes: NDArray[np.int64], right: tuple[NDArray[np.int64], NDArray[np.int64]]) -> float:
-    return float(votes[right].sum() / max(1, votes.sum()))
+def _share_right(votes: NDArray[np.int64], factor_of_latent: NDArray[np.int64]) -> float:
+    right = votes[np.arange(len(votes)), factor_of_latent].sum()
+    return float(right / max(1, votes.sum()))
 
 
-def _notes(pruned: list[int], active: int, prune_std: float) -> tuple[str, ...]:
-    if not pruned:
+def _notes(active: NDArray[np.int64], latents: int, prune_std: float) -> tuple[str, ...]:
+    pruned = np.setdiff1d(np.arange(latents), active)
+    if not len(pruned):
         return ()
-    which = "every latent has" if not active else f"latents {', '.join(map(str, pruned))} have"
+    which = f"latents {', '.join(map(str, pruned))} have" if len(active) else "every latent has"
     return (f"{which} a standard deviation below {prune_std} and took no part",)

@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 from scipy.special import digamma
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
 
 from didcli.metrics._guards import active_latents
 from didcli.metrics._information import entropy
 from didcli.metrics._parallel import ordered_map
 from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
-from didcli.metrics._solvers import without_convergence_warnings
+from didcli.metrics._solvers import around_linear_solvers
 from didcli.metrics._table import CodeTable
 
 SCORES = ("infom", "infoe", "infoc")
@@ -48,6 +49,8 @@ def neighbour_information(
 
     x: (N,), no two values equal.  labels: (N,).  The estimator of scikit-learn's
     `mutual_info_classif`, for one feature: neighbours on a line are neighbours in sorted order.
+    (For labels of about 2 k points or fewer scikit-learn's distances are rounded, and it counts
+    the k-th neighbour in or out by chance.)
     """
     _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     kept = sizes[labels] > 1
@@ -94,17 +97,18 @@ def _count_within(x: NDArray[np.float64], radius: NDArray[np.float64]) -> NDArra
     `x + radius` is rounded, often onto the very neighbour that the radius just excludes. So the
     bounds found from it are moved until the differences themselves are on the right side.
     """
-    ordered = np.sort(x)
-    padded = np.concatenate([[-np.inf], ordered, [np.inf]])
-    first = np.searchsorted(ordered, x - radius, "left") + 1
-    last = np.searchsorted(ordered, x + radius, "right")
-    for bound, outward in ((first, -1), (last, 1)):
-        while (moved := np.abs(padded[bound + outward] - x) <= radius).any():
-            bound += outward * moved
-        while (moved := np.abs(padded[bound] - x) > radius).any():
-            bound -= outward * moved
-    count: NDArray[np.int64] = last - first + 1
-    return count
+    ordered = np.concatenate([[-np.inf], np.sort(x), [np.inf]])
+
+    def furthest(bound: NDArray[np.int64], outward: int) -> NDArray[np.int64]:
+        while (near := np.abs(ordered[bound + outward] - x) <= radius).any():
+            bound = bound + outward * near
+        while (far := np.abs(ordered[bound] - x) > radius).any():
+            bound = bound - outward * far
+        return bound
+
+    first = furthest(np.searchsorted(ordered, x - radius), -1)
+    last = furthest(np.searchsorted(ordered, x + radius, "right") - 1, 1)
+    return last - first + 1
 
 
 def explicitness(codes: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -123,7 +127,7 @@ def explicitness(codes: NDArray[np.float32], labels: NDArray[np.int64]) -> float
     return float((without - loss) / without)
 
 
-@without_convergence_warnings
+@around_linear_solvers
 def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProtocol) -> Result:
     """InfoM: whether a latent knows of one factor only. InfoC: whether one latent only knows of a
     factor. InfoE: how much of the factors a linear classifier reads from the codes.
@@ -144,18 +148,17 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
     if any(column.max() == 0 for column in labels):
         raise UndefinedError(f"a factor takes a single value among the {len(rows)} points")
 
-    scaled = _standardised(codes)
+    scaled = StandardScaler().fit_transform(codes)
     noise = JITTER * np.maximum(1, np.abs(scaled).mean(axis=0)) * rng.standard_normal(codes.shape)
     information = np.array(
         ordered_map(
             lambda x: [neighbour_information(x, y, protocol.neighbours) for y in labels],
-            (scaled + noise).T,
+            (scaled.astype(np.float64) + noise).T,
             protocol.threads,
         )
     )
     known = information / np.array([entropy(column) for column in labels])
-    narrow = scaled.astype(np.float32)
-    read = ordered_map(lambda y: explicitness(narrow, y), labels, protocol.threads)
+    read = ordered_map(lambda y: explicitness(scaled, y), labels, protocol.threads)
     return Result(
         scores={
             "infom": concentration(known[active]),
@@ -169,11 +172,3 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
             "points": len(rows),
         },
     )
-
-
-def _standardised(codes: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean 0 and deviation 1 by column; a constant column becomes 0."""
-    z = codes.astype(np.float64)
-    deviation = z.std(axis=0)
-    scaled: NDArray[np.float64] = (z - z.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
-    return scaled

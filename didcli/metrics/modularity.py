@@ -11,10 +11,13 @@ from didcli.metrics._information import discretise, information_matrix
 from didcli.metrics._parallel import ordered_map
 from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
 from didcli.metrics._sampling import draw_training_and_test
-from didcli.metrics._solvers import without_convergence_warnings
+from didcli.metrics._solvers import around_linear_solvers
 from didcli.metrics._table import CodeTable
 
 SCORES = ("modularity", "explicitness")
+
+NEEDS_BASELINE = True
+"""Modularity looks at proportions only, so a latent of faint noise counts like any other."""
 
 
 def modularity_per_latent(information: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -60,14 +63,14 @@ def mean_auc(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> 
     return float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in known]))
 
 
-@without_convergence_warnings
+@around_linear_solvers
 def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProtocol) -> Result:
     """Modularity: whether a latent knows of one factor only, mean over latents. Explicitness:
     whether a linear classifier reads each factor from the codes, mean AUC over classes and factors.
 
     Both in [0, 1], higher is better. Explicitness is measured on the test points; guessing scores
-    0.5. Modularity looks at proportions only, so it takes noise for knowledge: codes that know
-    nothing score .6 to .7, and one near-dead latent among good ones lowers or raises it at random.
+    0.5. For modularity noise is knowledge: codes that know nothing score .6 to .7, and a near-dead
+    latent among good ones counts as much as they do.
     """
     train, test = draw_training_and_test(table, rng, protocol)
     information = information_matrix(discretise(train.codes, protocol.bins), train.factors)

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from code_tables import FEW, SIZES, grid, ignorant, noisy, perfect, rotated, with_codes
+
+from didcli.metrics import beta_vae
+from didcli.metrics._protocol import UndefinedError
+from didcli.metrics._table import code_table
+
+
+def score(table):
+    return beta_vae.score(table, np.random.RandomState(0), FEW).scores["beta_vae"]
+
+
+def test_features_equal_the_mean_difference_in_a_loop():
+    table = noisy()
+    _, rows = beta_vae.draw_pairs(table, np.random.RandomState(0), points=5, batch=16)
+    features = beta_vae.mean_differences(table.codes, rows)
+    for feature, (first, second) in zip(features, rows, strict=True):
+        differences = [
+            np.abs(table.codes[a].astype(float) - table.codes[b].astype(float))
+            for a, b in zip(first, second, strict=True)
+        ]
+        assert feature == pytest.approx(np.mean(differences, axis=0), abs=1e-6)
+
+
+def test_perfect_and_rotated_codes_score_one():
+    assert score(perfect()) == pytest.approx(1.0, abs=0.01)
+    assert score(rotated()) > 0.9
+
+
+def test_codes_that_know_nothing_score_like_a_guess():
+    # On a grid this small chance correlations are real; on a larger one they average out.
+    assert score(ignorant((8, 9, 10))) == pytest.approx(1 / 3, abs=0.15)
+
+
+def test_constant_codes_score_like_a_guess():
+    assert score(with_codes(perfect(), np.zeros((60, 3)))) == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_it_refuses_a_table_that_is_no_complete_grid():
+    table = code_table(noisy().codes[1:], grid()[1:], SIZES)
+    with pytest.raises(UndefinedError, match=r"\(4 x 3 x 5 rows\); this table of 59 rows"):
+        score(table)

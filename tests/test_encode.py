@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import torch
+from random_run import LATENT_DIM, make_dataset, make_run
+
+from didcli.engine import encode, runs
+from didcli.errors import DataError, StorageError
+
+DATASET = make_dataset()
+
+
+@pytest.fixture
+def run(tmp_path):
+    return runs.open_run(make_run(tmp_path / "run"), device="cpu")
+
+
+def mean_and_top(images):
+    """An encoder in two lines: mean brightness, and that of the upper half."""
+    return images.reshape(len(images), 2, -1).mean(axis=2, dtype=np.float32)
+
+
+def test_every_image_is_encoded_in_order(monkeypatch):
+    monkeypatch.setattr(encode, "BATCH_SIZE", 37)
+    told = []
+    codes = encode.encode_images(mean_and_top, DATASET, lambda *done: told.append(done))
+    assert codes == pytest.approx(mean_and_top(DATASET.images(np.arange(600))))
+    assert told[0] == (37, 600)
+    assert told[-1] == (600, 600)
+
+
+def test_a_run_s_codes_are_those_of_its_encoder(run):
+    codes = encode.encode_dataset(run, DATASET)
+    assert codes.shape == (600, LATENT_DIM)
+    assert codes.dtype == np.float32
+    rows = np.array([3, 599])
+    assert codes[rows] == pytest.approx(run.encode(DATASET.images(rows)), abs=1e-4)
+
+
+def test_codes_are_kept_and_read_again(run, monkeypatch):
+    first = encode.encode_dataset(run, DATASET)
+    monkeypatch.setattr(run, "encode", lambda _: pytest.fail("encoded again"))
+    assert (encode.encode_dataset(run, DATASET) == first).all()
+
+
+def test_codes_of_an_older_checkpoint_are_deleted(run):
+    encode.encode_dataset(run, DATASET)
+    (kept,) = run.path.glob("codes-*")
+    run.digest = "0" * 64
+    encode.encode_dataset(run, DATASET)
+    assert not kept.exists()
+    assert [file.name for file in run.path.glob("codes-*")] == [f"codes-{'0' * 12}.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
+def test_a_damaged_file_is_made_anew(run, damage):
+    expected = encode.encode_dataset(run, DATASET)
+    (kept,) = run.path.glob("codes-*")
+    content = bytearray(kept.read_bytes())
+    content[-5] ^= 64
+    damaged = {"cut": content[:-100], "flip": content, "empty": b"", "text": b"not codes at all"}
+    kept.write_bytes(damaged[damage])
+    assert (encode.encode_dataset(run, DATASET) == expected).all()
+    assert kept.read_bytes()[-5] == content[-5] ^ 64
+
+
+def test_codes_of_other_images_are_not_taken_for_these(run):
+    encode.encode_dataset(run, DATASET)
+    other = make_dataset()
+    other.source = "another source"
+    calls = []
+    encode.encode_dataset(run, other, lambda *done: calls.append(done))
+    assert calls
+
+
+def test_a_folder_that_cannot_be_written_to_costs_only_time(run, monkeypatch):
+    def refuse(*_):
+        raise StorageError("read-only", hint="")
+
+    monkeypatch.setattr(encode, "write_bytes", refuse)
+    assert encode.encode_dataset(run, DATASET).shape == (600, LATENT_DIM)
+
+
+def test_an_encoder_left_in_training_mode_is_found_out():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(4096))
+
+    def encoder(images):
+        with torch.no_grad():
+            return network(torch.from_numpy(images).float())[:, :3].numpy()
+
+    with pytest.raises(DataError, match="gives the same image different codes") as caught:
+        encode.encode_images(encoder, DATASET)
+    assert "evaluation mode" in caught.value.hint
+    network.eval()
+    assert encode.encode_images(encoder, DATASET).shape == (600, 3)
+
+
+def test_an_encoder_that_samples_is_found_out():
+    rng = np.random.default_rng(0)
+    with pytest.raises(DataError, match="different codes"):
+        encode.encode_images(lambda images: rng.normal(size=(len(images), 2)), DATASET)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (lambda images: np.full((len(images), 2), np.nan), "not finite, from images 0 to 599"),
+        (lambda images: np.zeros(len(images)), r"shape \(600,\) from 600 images"),
+        (lambda images: np.zeros((1, len(images))), r"shape \(1, 600\) from 600 images"),
+    ],
+)
+def test_what_are_no_codes_is_refused(encoder, message):
+    with pytest.raises(DataError, match=message):
+        encode.encode_images(encoder, DATASET)

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from random_run import make_dataset, make_run
+
+from didcli.engine import runs, select
+from didcli.errors import UsageError
+
+RNG = np.random.default_rng(0)
+SOURCES = RNG.normal(size=(500, 3))
+
+
+def model(mixing: np.ndarray, dead: int = 1) -> np.ndarray:
+    """Latents that mix three sources, and near-dead ones."""
+    noise = 1e-3 * RNG.normal(size=(500, dead))
+    return np.hstack([SOURCES @ mixing, noise]).astype(np.float32)
+
+
+def test_relative_strength_equals_the_formula_in_a_loop():
+    weights = np.random.default_rng(1).random((4, 3))
+    by_column = [max(c) ** 2 / sum(c) for c in weights.T.tolist()]
+    by_row = [max(r) ** 2 / sum(r) for r in weights.tolist()]
+    expected = (sum(by_column) / 3 + sum(by_row) / 4) / 2
+    assert select.relative_strength(weights) == pytest.approx(expected, abs=1e-12)
+
+
+def test_relative_strength_of_a_permutation_is_one_and_of_nothing_zero():
+    assert select.relative_strength(np.eye(4)[[2, 0, 3, 1]]) == 1.0
+    assert select.relative_strength(np.zeros((2, 3))) == 0.0
+    assert select.relative_strength(np.zeros((0, 0))) == 0.0
+
+
+def test_udr_prefers_models_that_agree_up_to_order_sign_and_scale():
+    rotation, _ = np.linalg.qr(RNG.normal(size=(3, 3)))
+    plain, turned = model(np.eye(3)), model(rotation)
+    permuted = model(np.array([[0, -2, 0], [0, 0, 1], [3, 0, 0]]), dead=3)
+    agreement = select.udr([plain, permuted, turned, model(np.diag([1, -1, 2]))])
+    assert agreement.scores.argmin() == 2
+    assert agreement.scores[[0, 1, 3]].min() > 0.75  # Lasso takes a tenth off every weight
+    assert (np.diag(agreement.pairwise) == 0).all()
+
+
+def test_centrality_is_the_mean_mutual_score():
+    pairwise = np.array([[1, 0.8, 0.2], [0.6, 1, 0.4], [0.3, 0.1, 0.9]])
+    mutual = {(0, 1): 0.7, (0, 2): 0.25, (1, 2): 0.25}
+    expected = [
+        (mutual[0, 1] + mutual[0, 2]) / 2,
+        (mutual[0, 1] + mutual[1, 2]) / 2,
+        (mutual[0, 2] + mutual[1, 2]) / 2,
+    ]
+    assert select.centrality(pairwise).scores == pytest.approx(expected)
+
+
+def test_a_group_has_one_active_latent_fixed():
+    codes, fixed = select.fixed_latent_codes(model(np.eye(3)), np.random.default_rng(0))
+    assert codes.shape == (select.GROUPS, select.GROUP_SIZE, 4)
+    constant = (codes == codes[:, :1]).all(axis=1)
+    assert (constant.argmax(axis=1) == fixed).all()
+    assert constant.sum() == select.GROUPS
+    assert set(fixed.tolist()) == {0, 1, 2}
+
+
+def test_a_model_that_recovers_what_was_fixed_scores_one():
+    codes, fixed = select.fixed_latent_codes(model(np.eye(3)), np.random.default_rng(0))
+    assert select.factor_vae_of_groups(codes[:, :, [2, 0, 1]], fixed) == 1.0
+    noise = np.random.default_rng(1).normal(size=codes.shape).astype(np.float32)
+    assert select.factor_vae_of_groups(noise, fixed) < 0.5
+    assert select.factor_vae_of_groups(np.zeros_like(codes), fixed) == 0.0
+
+
+@pytest.fixture
+def three_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(select, "GROUPS", 12)
+    monkeypatch.setattr(select, "GROUP_SIZE", 8)
+    opened = [runs.open_run(make_run(tmp_path / name), "cpu") for name in "abc"]
+    for run in opened:
+        monkeypatch.setattr(run, "dataset", lambda *_: make_dataset())
+    return opened
+
+
+@pytest.mark.parametrize("criterion", ["udr", "centrality"])
+def test_runs_are_ranked(three_runs, criterion):
+    told = []
+    report = select.select(three_runs, criterion, on_progress=lambda *step: told.append(step))
+    assert report["criterion"] == criterion
+    assert report["best"] == report["runs"][0]["path"]
+    scores = [run["score"] for run in report["runs"]]
+    assert scores == sorted(scores, reverse=True)
+    assert np.shape(report["pairwise"]) == (3, 3)
+    assert report["notes"] == []
+    assert told[-1][1] == told[-1][2]
+
+
+def test_one_run_and_runs_on_other_data_are_refused(three_runs, monkeypatch):
+    with pytest.raises(UsageError, match="one run alone"):
+        select.select(three_runs[:1], "udr")
+    other = make_dataset()
+    other.source = "elsewhere"
+    monkeypatch.setattr(three_runs[1], "dataset", lambda *_: other)
+    with pytest.raises(UsageError, match="different data: dsprites elsewhere, dsprites random"):
+        select.select(three_runs, "udr")
