@@ -1,10 +1,10 @@
-"""What the engine asks of a dataset, of a method and of a metric.
+"""What the engine asks of a dataset and of a method; for a metric see `didcli.metrics`.
 
 These are protocols: a plug-in satisfies one by having its attributes, not by inheriting from it.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,12 +72,3 @@ class Method(Protocol):
     def decode(self, codes: "torch.Tensor") -> "torch.Tensor":
         """(B, D) -> (B, C, H, W) float32 in [0, 1], deterministic."""
         ...
-
-
-class Metric(Protocol):
-    """A module in `didcli/metrics/`: numpy in, plain numbers out.
-
-    `didcli.metrics` modules declare `def score(table: CodeTable, rng, ...) -> dict`.
-    """
-
-    def score(self, *args: Any, **kwargs: Any) -> dict[str, Any]: ...

@@ -120,7 +120,12 @@ def evaluate_run(
     protocol = protocol or EvaluationProtocol()
     _checked_request(metrics, protocol)  # now, not after minutes of encoding
     torch.set_num_threads(protocol.threads)
-    dataset = run.dataset(data_dir)
+
+    def on_dataset(done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress("Preparing the dataset, once", done, total, "")
+
+    dataset = run.dataset(data_dir, on_dataset)
     if not dataset.factor_names:
         raise DataError(
             f"the factors of {dataset.name!r} are not known, so nothing can be scored",

@@ -1,6 +1,6 @@
 """Run folders: `config.yaml`, `checkpoint.safetensors`, `log.jsonl`, `eval.json`, pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -84,9 +84,14 @@ class Run:
             batches.append((images * 255.0).round().to(torch.uint8).cpu().numpy())
         return np.concatenate(batches) if batches else np.empty((0, *self.image_shape), np.uint8)
 
-    def dataset(self, data_dir: Path | None = None) -> Dataset:
-        """The dataset that the run was trained on."""
-        return load_dataset(self.config, data_dir)
+    def dataset(
+        self, data_dir: Path | None = None, on_progress: Callable[[int, int], None] | None = None
+    ) -> Dataset:
+        """The dataset that the run was trained on.
+
+        on_progress: called with images done and their total, only when it has to be made first.
+        """
+        return load_dataset(self.config, data_dir, on_progress)
 
 
 def open_run(path: Path | str, device: str = "auto") -> Run:
@@ -179,11 +184,15 @@ def build_method(config: RunConfig, image_shape: tuple[int, int, int]) -> torch.
     return method
 
 
-def load_dataset(config: RunConfig, data_dir: Path | None = None, **options: Any) -> Dataset:
-    """The dataset that the settings name."""
+def load_dataset(
+    config: RunConfig,
+    data_dir: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """The dataset that the settings name. on_progress: as for `Run.dataset`."""
     module = registry.load("data", config.data.name)
     settings = {key: value for key, value in config.data.to_dict().items() if key != "name"}
-    dataset: Dataset = module.load(**settings, data_dir=data_dir, **options)
+    dataset: Dataset = module.load(**settings, data_dir=data_dir, on_progress=on_progress)
     return dataset
 
 
