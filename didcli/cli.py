@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import didcli
+from didcli.commands.compare import compare
 from didcli.commands.download import download
 from didcli.commands.eval import evaluate
 from didcli.commands.export import export
@@ -31,6 +32,7 @@ app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(traverse)
 app.command()(export)
+app.command()(compare)
 app.command()(runs)
 
 

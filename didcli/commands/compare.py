@@ -1,0 +1,285 @@
+"""`did compare`: a specification, or runs that exist -> a table of methods over seeds."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from didcli.commands import _options as options
+from didcli.commands._signals import Stop, graceful_stop
+from didcli.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from didcli.engine.compare import Failure, Job, Standing
+    from didcli.engine.executors import Execute, Task
+
+NAMES_SHOWN = 3
+"""Of jobs under way, in a line of progress."""
+
+
+class Executor(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
+def compare(
+    targets: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SPEC|RUN",
+            help="A YAML file that names methods, seeds and metrics; or two run folders or more.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the comparison: its runs, tables and pictures."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what is done and what would run, and how long.")
+    ] = False,
+    executor: Annotated[
+        Executor, typer.Option(help="This machine, or a Ray cluster (pip install 'didcli[ray]').")
+    ] = Executor.local,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at a time. [default: 1; ray: as many as there is room for]"),
+    ] = None,
+    threads_per_job: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="CPU threads of a run. By default what SPEC says, else the cores shared by --jobs "
+            "(ray: 1).",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help=options.DEVICE_HELP + " By default what SPEC says.")
+    ] = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train and score methods over seeds, and compare them.
+
+    \b
+    did compare spec.yaml --out comparison --dry-run    what it would take
+    did compare spec.yaml --out comparison --jobs 2     again after a stop: goes on
+    did compare spec.yaml --out comparison --executor ray
+    did compare runs/a runs/b runs/c                    runs that exist, by method and settings
+
+    Does what is missing, goes on after failures, and writes table.md, table.csv, results.json,
+    scores.png and traversals/ into --out. The table has mean, sd (n - 1) and best of each score,
+    and the mean difference to the first method with a paired bootstrap interval.
+
+    Ctrl-C and SIGTERM save every run under way (130, 143). Where runs failed, the table is of the
+    others, and the exit code 4.
+    """
+    is_spec = len(targets) == 1 and not targets[0].is_dir()
+    if is_spec and out is None:
+        raise UsageError("a specification needs a folder for its runs", hint="Pass --out DIR.")
+    if not is_spec and len(targets) < 2:
+        raise UsageError("one run alone cannot be compared", hint="Name a YAML file, or two runs.")
+    options.say("did compare: getting ready ...", quiet)  # importing torch takes seconds
+
+    from didcli.engine import compare as engine
+    from didcli.engine.comparison_runs import existing_jobs
+    from didcli.engine.comparison_spec import read_spec
+
+    if is_spec and out is not None:
+        spec = read_spec(targets[0])
+        wanted, text = engine.spec_jobs(spec, out), spec.text
+    else:
+        wanted, text = existing_jobs(targets), None
+    threads = partial(_threads, threads_per_job, jobs or 1, executor)
+    wanted = [engine.place(job, threads=threads, device=device) for job in wanted]
+    engine.check_unchanged(wanted)
+    if dry_run:
+        _show_plan(engine.examine(wanted), jobs or 1, data_dir, as_json, quiet)
+        return
+    execute = _executor(executor, wanted, jobs)
+    held = engine.claimed(out, text) if out is not None and text is not None else nullcontext()
+    with held:
+        with graceful_stop() as stop:
+            failures = _run(engine.examine(wanted), execute, stop, data_dir, quiet)
+        if stop.requested():
+            options.say("stopped, saved; the same command goes on", quiet)
+            stop.leave()
+        _report(wanted, failures, out, device or "auto", data_dir, as_json, quiet)
+    if failures:
+        raise RunError(
+            f"{len(failures)} of {len(wanted)} runs failed:\n"
+            + "\n".join(f"  {each.job.name}: {each.problem} ({each.log})" for each in failures),
+            hint="The logs say more. The same command tries them again, and no others.",
+        )
+
+
+def _threads(asked: int | None, jobs: int, executor: Executor, own: int) -> int:
+    """For a run whose settings say `own`; 0 says nothing."""
+    from didcli.engine.device import choose_threads
+
+    if asked or own:
+        return asked or own
+    return 1 if executor is Executor.ray else max(choose_threads(0) // jobs, 1)
+
+
+def _executor(executor: Executor, jobs: "Sequence[Job]", at_a_time: int | None) -> "Execute":
+    from didcli.engine import executors
+    from didcli.engine.device import choose_device
+
+    devices = {job.config.train.device for job in jobs}
+    if executor is Executor.local:
+        for name in devices:
+            choose_device(name)  # an absent one is an error at once, not of every run
+        return partial(executors.run_locally, jobs=at_a_time or 1)
+    return partial(
+        executors.run_on_ray,
+        jobs=at_a_time,
+        cpus=max(job.config.train.threads for job in jobs),
+        gpus=None if "auto" in devices else int(any(name.startswith("cuda") for name in devices)),
+    )
+
+
+def _run(
+    standings: "Sequence[Standing]",
+    execute: "Execute",
+    stop: Stop,
+    data_dir: Path | None,
+    quiet: bool,
+) -> "list[Failure]":
+    from didcli.engine import compare as engine
+    from didcli.engine.executors import Watcher
+    from didcli.io.progress import progress
+
+    ready = sum(standing.state is engine.State.done for standing in standings)
+    if ready == len(standings):
+        return []
+    ended = ready
+    options.say(f"{len(standings)} runs, {ready} of them done", quiet)
+    with progress(
+        "Comparing", total=len(standings), unit="runs", with_rate=False, quiet=quiet
+    ) as update:
+
+        def on_wait(running: "Sequence[Task]") -> None:
+            names = [task.name for task in running[:NAMES_SHOWN]]
+            update(ended, note="; ".join(names + ["..."] * (len(running) > NAMES_SHOWN)))
+
+        def on_end(task: "Task", problem: str | None) -> None:
+            nonlocal ended
+            ended += 1
+            if problem is not None:
+                options.say(f"warning: {task.name} failed: {problem}", quiet)
+
+        watcher = Watcher(on_wait=on_wait, on_end=on_end, should_stop=stop.requested)
+        return engine.run(standings, execute, watcher, data_dir)
+
+
+def _report(
+    jobs: "Sequence[Job]",
+    failures: "Sequence[Failure]",
+    out: Path | None,
+    device: str,
+    data_dir: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from didcli.engine import compare as engine
+    from didcli.engine import comparison_report, comparison_table
+
+    comparison = engine.collect(engine.examine(jobs))
+    results = comparison_report.document(comparison, jobs, failures)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        comparison_report.write_tables(out, comparison, results)
+        missing = comparison_report.write_traversals(out, comparison, device, data_dir)
+        if missing is not None:
+            options.say(f"note: {missing}", quiet)
+        options.say(f"tables and pictures are in {out}", quiet)
+    for note in comparison.notes:
+        options.say(f"note: {note}", quiet)
+    if as_json:
+        options.print_json(results)
+    else:
+        typer.echo(comparison_table.to_text(comparison))
+
+
+def _show_plan(
+    standings: "Sequence[Standing]", jobs: int, data_dir: Path | None, as_json: bool, quiet: bool
+) -> None:
+    """Every run as it stands, and how long the rest of the training takes."""
+    from didcli.engine import compare as engine
+
+    def on_timing(label: str) -> None:
+        options.say(f"timing a few steps of {label} ...", quiet)
+
+    with options.data_progress(quiet) as on_data:
+        speeds = engine.seconds_per_step(standings, data_dir, on_timing=on_timing, on_data=on_data)
+    total = engine.seconds_left(standings, speeds)
+    if as_json:
+        options.print_json(
+            {
+                "schema": 1,
+                "jobs": [_as_plain(standing, speeds) for standing in standings],
+                "training_seconds_left": total,
+            }
+        )
+        return
+    for line in _table(standings, speeds):
+        typer.echo(line)
+    typer.echo("")
+    typer.echo(_prospect(standings, total, jobs))
+
+
+def _as_plain(standing: "Standing", speeds: Mapping[str, float | None]) -> dict[str, Any]:
+    job = standing.job
+    return {
+        "label": job.label,
+        "seed": job.config.train.seed,
+        "path": str(job.folder),
+        "state": standing.state.value,
+        "step": standing.step,
+        "steps": job.config.train.steps,
+        "seconds_per_step": speeds[job.label],
+    }
+
+
+def _table(standings: "Sequence[Standing]", speeds: Mapping[str, float | None]) -> list[str]:
+    """Lines of aligned columns: numbers to the right, names to the left."""
+    from didcli.io.progress import duration
+
+    rows = [("method", "state", "seed", "step", "s/step", "left")]
+    for standing in standings:
+        job, speed = standing.job, speeds[standing.job.label]
+        rows.append(
+            (
+                *(job.label, standing.state.value, str(job.config.train.seed)),
+                f"{standing.step}/{job.config.train.steps}",
+                "-" if speed is None else f"{speed:.3f}",
+                "-" if speed is None else duration(standing.steps_left * speed),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(_cells(row, widths)) for row in rows]
+
+
+def _cells(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [
+        text.ljust(width) if column < 2 else text.rjust(width)
+        for column, (text, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def _prospect(standings: "Sequence[Standing]", seconds: float | None, jobs: int) -> str:
+    """`6 runs: 2 done, 1 partial, 3 to do; about 2 h 5 min of training, 2 at a time`."""
+    from didcli.io.progress import duration
+
+    counts = Counter(standing.state for standing in standings)
+    parts = ", ".join(f"{count} {state}" for state, count in counts.items())
+    if not any(standing.steps_left for standing in standings):
+        return f"{len(standings)} runs: {parts}"
+    took = "an unknown time" if seconds is None else f"about {duration(seconds / jobs)}"
+    return f"{len(standings)} runs: {parts}; {took} of training, {jobs} at a time, and scoring"

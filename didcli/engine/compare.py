@@ -1,0 +1,376 @@
+"""Compare methods over seeds: see which runs are missing, have them made, and read their scores.
+
+A run of a comparison is a run folder like any other, `runs/<label>-s<seed>/` under the folder of
+the comparison. How far it is, is told from its files alone, so that nothing is lost with the
+process that had it made.
+"""
+
+import dataclasses
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from didcli import config as settings
+from didcli.config import RunConfig
+from didcli.engine import checkpoint as checkpoints
+from didcli.engine import runs, train
+from didcli.engine.comparison_spec import Evaluation, Spec, folder_name
+from didcli.engine.comparison_table import Comparison, Scored, compare
+from didcli.engine.executors import LOG_NAME, Execute, Task, Watcher
+from didcli.errors import DidError, RunConflictError, RunError, StorageError, UsageError
+from didcli.io.atomic import write_text
+from didcli.io.digests import digests
+
+SPEC_NAME = "spec.yaml"
+TIMED_STEPS = 16
+"""Two log lines of eight steps, the first of which warms up. Eight, because methods have steps of
+different cost, such as a penalty at every fourth."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that a comparison wants."""
+
+    label: str
+    folder: Path
+    config: RunConfig
+    evaluation: Evaluation
+
+    @property
+    def name(self) -> str:
+        return f"{self.label}, seed {self.config.train.seed}"
+
+
+class State(StrEnum):
+    to_do = "to do"
+    partial = "partial"
+    trained = "trained"
+    done = "done"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a job is."""
+
+    job: Job
+    step: int
+    """Of its checkpoint; 0 where there is none that can be read."""
+    scores: Mapping[str, float | None] | None
+    """Those of the job's evaluation, of this very checkpoint; None where it is still to be done."""
+
+    @property
+    def steps_left(self) -> int:
+        return self.job.config.train.steps - self.step
+
+    @property
+    def state(self) -> State:
+        if self.steps_left:
+            return State.partial if self.step else State.to_do
+        return State.trained if self.scores is None else State.done
+
+
+@dataclass(frozen=True)
+class Failure:
+    job: Job
+    problem: str
+    """What went wrong, in one line."""
+
+    @property
+    def log(self) -> Path:
+        return self.job.folder / LOG_NAME
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "label": self.job.label,
+            "seed": self.job.config.train.seed,
+            "path": str(self.job.folder),
+            "problem": self.problem,
+        }
+
+
+def spec_jobs(spec: Spec, out: Path) -> list[Job]:
+    """Each entry with each seed. Seeds in turn: a comparison that is cut off has some of every
+    method.
+    """
+    return [
+        Job(
+            label,
+            out / "runs" / f"{folder_name(label)}-s{seed}",
+            _with_train(config, seed=seed),
+            spec.evaluation,
+        )
+        for seed in spec.seeds
+        for label, config in spec.entries.items()
+    ]
+
+
+def place(job: Job, *, threads: Callable[[int], int], device: str | None) -> Job:
+    """The job with the device asked for, and as many threads as `threads` makes of its own."""
+    own = job.config.train
+    placed = _with_train(job.config, threads=threads(own.threads), device=device or own.device)
+    return dataclasses.replace(job, config=placed)
+
+
+def check_unchanged(jobs: Sequence[Job]) -> None:
+    """Raises UsageError where a folder holds a run of other settings, naming each."""
+    changes = [line for job in jobs for line in _changes(job)]
+    if changes:
+        raise UsageError(
+            "the specification asks for other runs than are there:\n"
+            + "\n".join(f"  {line}" for line in changes),
+            hint="Give the entry another label:, or the comparison another --out.",
+        )
+
+
+def examine(jobs: Sequence[Job]) -> list[Standing]:
+    """How far each job is."""
+    return [_standing(job) for job in jobs]
+
+
+@contextmanager
+def claimed(out: Path, text: str) -> Iterator[None]:
+    """Hold the folder of a comparison, and keep the text of its specification there.
+
+    Raises RunConflictError when it is in use, or holds other files and no comparison.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        found = {file.name for file in out.iterdir()} - {runs.LOCK_NAME}
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the folder {out}: {error.strerror}", hint="Choose another --out."
+        ) from error
+    if found and SPEC_NAME not in found:
+        raise RunConflictError(
+            f"{out} holds other files and no comparison", hint="Choose a new folder for --out."
+        )
+    with runs.locked(out):
+        write_text(out / SPEC_NAME, text)
+        yield
+
+
+def run(
+    standings: Sequence[Standing],
+    execute: Execute,
+    watcher: Watcher,
+    data_dir: Path | None = None,
+) -> list[Failure]:
+    """Have done what is not, until all has been tried or the watcher stops it; what failed."""
+    wanted = [standing for standing in standings if standing.state is not State.done]
+    tasks = [_task(standing, data_dir) for standing in wanted]
+    jobs = {task.folder: each.job for task, each in zip(tasks, wanted, strict=True)}
+    failures: list[Failure] = []
+
+    def on_end(task: Task, problem: str | None) -> None:
+        if problem is not None:
+            failures.append(Failure(jobs[task.folder], problem))
+        watcher.on_end(task, problem)
+
+    for standing in wanted:
+        if standing.steps_left:
+            _begin(standing.job)
+    execute(tasks, dataclasses.replace(watcher, on_end=on_end))
+    return failures
+
+
+def collect(standings: Sequence[Standing]) -> Comparison:
+    """The scores of the runs that have them. Raises RunError when they are of different images."""
+    scored = [(standing.job, standing.scores) for standing in standings if standing.scores]
+    sources = {str(read_report(job.folder, "run", "data_source")): job.folder for job, _ in scored}
+    if len(sources) > 1:
+        raise RunError(
+            "the runs are on different images: "
+            + ", ".join(f"{source} ({folder})" for source, folder in sources.items()),
+            hint="Train those of one kind again, with data.source=official or rendered.",
+        )
+    return compare(
+        list(dict.fromkeys(standing.job.label for standing in standings)),
+        [
+            Scored(job.label, job.config.train.seed, str(job.folder), scores)
+            for job, scores in scored
+        ],
+        standings[0].job.evaluation.scores,
+    )
+
+
+def seconds_per_step(
+    standings: Sequence[Standing],
+    data_dir: Path | None = None,
+    *,
+    on_timing: Callable[[str], None] = lambda _label: None,
+    on_data: Callable[[int, int], None] | None = None,
+) -> dict[str, float | None]:
+    """By label: what the logs of its runs say or, before there are any, what a few steps take now.
+
+    None where a few steps fail, and for finished runs without a log. on_timing: called with each
+    label that is going to be timed.
+    """
+    by_label: dict[str, list[Standing]] = {}
+    for standing in standings:
+        by_label.setdefault(standing.job.label, []).append(standing)
+    speeds: dict[str, float | None] = {}
+    for label, same in by_label.items():
+        config = same[0].job.config
+        speeds[label] = _median(
+            seconds
+            for standing in same
+            for seconds in _logged(standing.job.folder, config.train.batch_size)
+        )
+        if speeds[label] is None and any(standing.steps_left for standing in same):
+            on_timing(label)
+            speeds[label] = _timed_seconds_per_step(config, data_dir, on_data)
+    return speeds
+
+
+def seconds_left(standings: Sequence[Standing], speeds: Mapping[str, float | None]) -> float | None:
+    """Of training, one job after the other; None where a job is left whose speed is not known."""
+    total = 0.0
+    for standing in standings:
+        speed = speeds[standing.job.label]
+        if standing.steps_left and speed is None:
+            return None
+        total += standing.steps_left * (speed or 0.0)
+    return total
+
+
+def read_report(folder: Path, *keys: str) -> Any:
+    """What the run's `eval.json` has under the keys, one inside the other; None where it is absent,
+    damaged, or of another checkpoint.
+    """
+    try:
+        value = json.loads((folder / runs.EVAL_NAME).read_text(encoding="utf-8"))
+        if value["run"]["checkpoint"] != digests(folder / checkpoints.FILE_NAME).sha256:
+            return None
+        for key in keys:
+            value = value[key]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value
+
+
+def without_threads(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a protocol that decides scores."""
+    return {key: value for key, value in protocol.items() if key != "threads"}
+
+
+def _with_train(config: RunConfig, **changes: Any) -> RunConfig:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
+
+
+def _changes(job: Job) -> list[str]:
+    """What the run in the job's folder would have to be other than it is; lines for people.
+
+    A run that has no checkpoint yet can become any other.
+    """
+    if not (job.folder / checkpoints.FILE_NAME).exists():
+        return []
+    try:
+        former = settings.build([settings.load_file(job.folder / runs.CONFIG_NAME)])
+        settings.check_resumable(former, job.config)
+    except UsageError as error:
+        _, *lines = str(error).splitlines()
+        return [f"{job.folder}: {line.strip()}" for line in lines] or [f"{job.folder}: {error}"]
+    step = _step(job.folder)
+    if step > job.config.train.steps:
+        return [f"{job.folder}: train.steps: {step} are done -> {job.config.train.steps}"]
+    return []
+
+
+def _standing(job: Job) -> Standing:
+    step = _step(job.folder)
+    finished = step == job.config.train.steps
+    return Standing(job, step, _scores(job) if finished else None)
+
+
+def _step(folder: Path) -> int:
+    """Of the checkpoint. A damaged one counts as none: training says what is wrong with it."""
+    try:
+        return int(checkpoints.describe(folder / checkpoints.FILE_NAME)["step"])
+    except (RunError, KeyError, TypeError, ValueError):
+        return 0
+
+
+def _scores(job: Job) -> dict[str, float | None] | None:
+    """Those of `eval.json`, if it has all that is asked for, by the protocol asked for."""
+    report = read_report(job.folder)
+    if report is None:
+        return None
+    try:
+        scores = {key: report["scores"][key] for key in job.evaluation.scores}
+        same = without_threads(report["protocol"]) == job.evaluation.protocol
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return scores if same else None
+
+
+def _task(standing: Standing, data_dir: Path | None) -> Task:
+    job = standing.job
+    # Absolute: a machine of a cluster works in another folder.
+    folder = job.folder.resolve()
+    common = ["--device", job.config.train.device, "--threads", str(job.config.train.threads)]
+    if data_dir is not None:
+        common += ["--data-dir", str(data_dir.expanduser().resolve())]
+    settings_file = str(folder / runs.CONFIG_NAME)
+    training = ["train", "--config", settings_file, "--out", str(folder), "--resume"]
+    scoring = ["eval", str(folder), *job.evaluation.flags()]
+    commands = [training, scoring] if standing.steps_left else [scoring]
+    return Task(job.name, folder, tuple((*command, *common) for command in commands))
+
+
+def _begin(job: Job) -> None:
+    """Make the run folder, with the settings that `did train --resume` starts or goes on with."""
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the run folder {job.folder}: {error.strerror}",
+            hint="Choose another --out.",
+        ) from error
+    write_text(job.folder / runs.CONFIG_NAME, job.config.to_yaml())
+
+
+def _timed_seconds_per_step(
+    config: RunConfig, data_dir: Path | None, on_data: Callable[[int, int], None] | None
+) -> float | None:
+    """Train a few steps, in a folder that is thrown away. None where that fails."""
+    short = _with_train(
+        config,
+        steps=TIMED_STEPS,
+        log_every=TIMED_STEPS // 2,
+        save_every=TIMED_STEPS,
+        picture_every=0,
+    )
+    watcher = train.Watcher(on_data=on_data)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            train.run(short, Path(folder) / "run", data_dir=data_dir, watcher=watcher)
+        except DidError:
+            return None
+        _warming_up, *timed = _logged(Path(folder) / "run", config.train.batch_size)
+    return _median(timed)
+
+
+def _logged(folder: Path, batch_size: int) -> list[float]:
+    """Seconds per step of each line of the run's log, in order; lines cut short are left out."""
+    seconds = []
+    try:
+        lines = (folder / runs.LOG_NAME).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            seconds.append(batch_size / json.loads(line)["images_per_second"])
+        except (ValueError, KeyError, TypeError, ZeroDivisionError):
+            continue
+    return seconds
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return statistics.median(found) if found else None

@@ -1,0 +1,296 @@
+"""What a comparison is asked for: a YAML file of methods, seeds, data, budget and metrics.
+
+    data: {name: dsprites}
+    train: {steps: 20000}               # the budget, the same for all
+    seeds: [0, 1, 2]                    # or how many: 3
+    metrics: [mig, dci, sap]            # or all
+    eval: {train_points: 10000}         # the options of did eval
+    entries:
+      - preset: did-dsprites
+        label: DiD
+      - method: beta_vae                # its defaults
+        set: {method.beta: 4}           # as --set
+        train: {steps: 40000}           # for this entry alone
+
+An entry is, from weakest to strongest: its preset or method, the common `data` and `train`, its
+own `train`, its `set`. The first entry is the one that the others are compared with.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from annotated_types import Ge, MinLen
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from didcli import config, registry
+from didcli.config import Layer, RunConfig
+from didcli.errors import UsageError
+from didcli.metrics._protocol import DciBackend, EvaluationProtocol, SapConvention
+
+HINT = "examples/specs/ has a specification to start from."
+_SEED_PROBLEM = "train.seed: seeds: names them, the same for all entries"
+
+
+class _Checked(BaseModel):
+    """Part of the file: no other keys, no conversions."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class EvalOptions(_Checked):
+    """The options of `did eval` that decide scores, with its defaults."""
+
+    train_points: Annotated[int, Ge(2)] = EvaluationProtocol.train_points
+    test_points: Annotated[int, Ge(2)] = EvaluationProtocol.test_points
+    variance_points: Annotated[int, Ge(2)] = EvaluationProtocol.variance_points
+    sap: SapConvention = EvaluationProtocol.sap
+    dci_backend: DciBackend = EvaluationProtocol.dci_backend
+    eval_seed: Annotated[int, Ge(0)] = EvaluationProtocol.eval_seed
+    eval_seeds: Annotated[int, Ge(1)] = EvaluationProtocol.eval_seeds
+    disjoint: bool = EvaluationProtocol.disjoint
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How runs are scored."""
+
+    metrics: tuple[str, ...]
+    options: EvalOptions
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The keys of the scores that the metrics give."""
+        modules = (registry.load("metrics", name) for name in self.metrics)
+        return tuple(key for module in modules for key in module.SCORES)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """As `eval.json` has it, without `threads`, on which no score depends."""
+        protocol = EvaluationProtocol(**self.options.model_dump()).as_dict()
+        return {key: value for key, value in protocol.items() if key != "threads"}
+
+    def flags(self) -> list[str]:
+        """Options of `did eval` that ask for it."""
+        flags = ["--metrics", ",".join(self.metrics)]
+        for name, value in self.options.model_dump().items():
+            option = f"--{name.replace('_', '-')}"
+            if isinstance(value, bool):
+                flags += [option] if value else []
+            else:
+                flags += [option, str(value)]
+        return flags
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A specification without a problem."""
+
+    entries: Mapping[str, RunConfig]
+    """By label, in order; the settings have seed 0."""
+    seeds: tuple[int, ...]
+    evaluation: Evaluation
+    text: str
+    """Of the file."""
+
+
+class _Common(_Checked):
+    """The file without its entries."""
+
+    seeds: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)]
+    data: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    metrics: Annotated[list[str], MinLen(1)] = Field(default_factory=lambda: _all_metrics("all"))
+    eval: EvalOptions = EvalOptions()
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _counted(cls, value: object) -> object:
+        """3 stands for [0, 1, 2]."""
+        return list(range(value)) if type(value) is int and value > 0 else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value):
+            raise ValueError("A seed is named twice")
+        return value
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return _all_metrics(value)
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        known = registry.names("metrics")
+        for name in value:
+            if name not in known:
+                raise ValueError(f"No metric {name!r}. {registry.suggest(name, known)}")
+        return value
+
+
+class _Entry(_Checked):
+    preset: str | None = None
+    method: str | None = None
+    label: Annotated[str, MinLen(1)] | None = None
+    train: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default={}, alias="set")
+
+    @model_validator(mode="after")
+    def _either(self) -> "_Entry":
+        if (self.preset is None) == (self.method is None):
+            raise ValueError("An entry has either a preset or a method")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.label or self.preset or self.method or ""
+
+
+_Part = TypeVar("_Part", bound=BaseModel)
+
+
+def read_spec(path: Path) -> Spec:
+    """Read and check a specification. Raises UsageError that names every problem at once."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise UsageError(f"cannot read {path} as YAML: {reason}", hint=HINT) from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not a mapping of keys to values", hint=HINT)
+    problems: list[str] = []
+    spec = _check(config.read_numbers(content), text, problems)
+    if spec is None:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise UsageError(f"{path} has {count}:{lines}", hint=HINT)
+    return spec
+
+
+def folder_name(label: str) -> str:
+    """The label as part of a path: anything but letters, digits, `.`, `_`, `=` and `+` is a `-`."""
+    return re.sub(r"[^\w.=+]+", "-", label).strip("-.")
+
+
+def _check(content: dict[Any, Any], text: str, problems: list[str]) -> Spec | None:
+    """The specification, or None with lines added to `problems`."""
+    listed = content.pop("entries", None)
+    common = _part(_Common, content, "", ["entries", *_keys(_Common)], problems)
+    if not isinstance(listed, list) or not listed:
+        problems.append("entries: a list with at least one preset or method is wanted")
+        listed = []
+    parts = [_part(_Entry, each, f"entries[{i}].", None, problems) for i, each in enumerate(listed)]
+    shared = _sections(content)
+    _, shared_problems = _build([config.DEFAULTS, shared])
+    problems += shared_problems
+    problems += [_SEED_PROBLEM] if "seed" in shared.get("train", {}) else []
+    entries: dict[str, RunConfig] = {}
+    for number, entry in enumerate(parts):
+        if entry is None:
+            continue
+        built, found = _build_entry(entry, shared)
+        where = f"entries[{number}] ({entry.name})"
+        problems += [f"{where}: {line}" for line in found if line not in shared_problems]
+        if clash := _clash(entry.name, entries):
+            problems.append(f"{where}: {clash}")
+        elif built is not None:
+            entries[entry.name] = built
+    problems += _different_data(entries)
+    if problems or common is None:
+        return None
+    evaluation = Evaluation(tuple(dict.fromkeys(common.metrics)), common.eval)
+    return Spec(entries, tuple(common.seeds), evaluation, text)
+
+
+def _part(
+    model: type[_Part], values: Any, prefix: str, known: list[str] | None, problems: list[str]
+) -> _Part | None:
+    """An instance of `model`, or None with lines added to `problems`. known: keys to suggest."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            where = f"{prefix}{key}".rstrip(".") + ": "
+            if problem["type"] == "extra_forbidden":
+                keys = _keys(EvalOptions) if key.startswith("eval.") else known or _keys(model)
+                problems.append(f"{where}no such key. {registry.suggest(key.split('.')[-1], keys)}")
+            else:
+                message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+                problems.append(f"{where}{message}, got {problem['input']!r}")
+    return None
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _build_entry(entry: _Entry, shared: Layer) -> tuple[RunConfig | None, list[str]]:
+    """The settings of an entry, or None and what is wrong with them."""
+    problems = []
+    layers: list[Layer] = [config.DEFAULTS]
+    if entry.method is not None:
+        layers.append({"method": {"name": entry.method}})
+    elif entry.preset in registry.presets():
+        layers.append(config.load_preset(str(entry.preset)))
+    else:
+        hint = registry.suggest(str(entry.preset), registry.presets())
+        problems.append(f"no preset {entry.preset!r}. {hint}")
+    layers += [shared, {"train": entry.train}]
+    for key, value in entry.overrides.items():
+        section, dot, name = key.partition(".")
+        if not (dot and section and name) or "." in name:
+            problems.append(f"set: {key!r} is not section.key, such as method.beta")
+        else:
+            layers.append({section: {name: value}})
+    if "seed" in entry.train or "train.seed" in entry.overrides:
+        problems.append(_SEED_PROBLEM)
+    built, found = _build(layers)
+    if problems or found or built is None:
+        return None, problems + found
+    return replace(built, train=replace(built.train, seed=0)), []
+
+
+def _build(layers: Iterable[Layer]) -> tuple[RunConfig | None, list[str]]:
+    """The settings, or None and what is wrong with them."""
+    try:
+        return config.build(layers), []
+    except UsageError as error:
+        # The first line of the message counts the problems, and each has one of the others.
+        return None, [line.strip() for line in str(error).splitlines()[1:]]
+
+
+def _sections(content: Mapping[Any, Any]) -> Layer:
+    """The settings common to all, as far as they are mappings."""
+    return {
+        name: content[name] for name in ("data", "train") if isinstance(content.get(name), dict)
+    }
+
+
+def _clash(label: str, entries: Iterable[str]) -> str | None:
+    """Why runs of this label could not be told from those of another. Some disks know no case."""
+    name = folder_name(label).casefold()
+    if not name:
+        return "the label has no letter or digit to name a folder by"
+    if name in {folder_name(other).casefold() for other in entries}:
+        return "another entry has this label; give each its own with label:"
+    return None
+
+
+def _different_data(entries: Mapping[str, RunConfig]) -> list[str]:
+    """Scores on different images cannot be compared."""
+    found = {str(built.data.to_dict()): label for label, built in entries.items()}
+    if len(found) < 2:
+        return []
+    return [f"data: entries differ in it ({', '.join(found.values())}); name one for all: data:"]
+
+
+def _all_metrics(value: Any) -> Any:
+    return registry.names("metrics") if value == "all" else value

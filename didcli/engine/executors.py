@@ -1,0 +1,261 @@
+"""Where the commands of a comparison run: processes of this machine, or tasks of a Ray cluster.
+
+Each command is a process of its own: what one leaves in memory, or dies of, is not the next one's.
+Whatever ends the caller ends them too: they are told by SIGTERM, upon which training saves, and
+killed only when that takes long.
+"""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from didcli.engine import runs
+from didcli.errors import UsageError
+
+LOG_NAME = "job.log"
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 60.0
+"""For saving a checkpoint, before a process that was told to end is killed."""
+ORPHAN_SECONDS = 60
+"""To wait for a trainer that a killed comparison has left behind, and that is saving."""
+
+# A comparison that is killed outright cannot tell its processes to end. Linux can: 1 is
+# PR_SET_PDEATHSIG. Elsewhere they end with their command, and their lock keeps the next one out.
+_TIED_TO_PARENT = (
+    "import ctypes, runpy, signal; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
+    "runpy.run_module('didcli', run_name='__main__')"
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Commands for one run folder, one after the other, each if the one before succeeded."""
+
+    name: str
+    """For people."""
+    folder: Path
+    """Of the run; it exists. What the commands print goes to its `job.log`."""
+    commands: tuple[tuple[str, ...], ...]
+    """Arguments of `did`; at least one command."""
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What the caller wants to hear of, and how it stops the tasks."""
+
+    on_wait: Callable[[Sequence[Task]], None] = lambda _running: None
+    """Called several times a second with the tasks under way."""
+    on_end: Callable[[Task, str | None], None] = lambda _task, _problem: None
+    """Called with each task that has ended, and what went wrong with it, if anything did."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked several times a second; tasks under way are then told to end, without `on_end`."""
+
+
+Execute = Callable[[Sequence[Task], Watcher], None]
+"""Runs tasks until all have ended, or it is told to stop."""
+
+
+def run_locally(tasks: Sequence[Task], watcher: Watcher, *, jobs: int = 1) -> None:
+    """Run tasks as processes of this machine, `jobs` at a time."""
+    waiting, running = deque(tasks), list[_Running]()
+    try:
+        while (waiting or running) and not watcher.should_stop():
+            while waiting and len(running) < jobs:
+                running.append(_Running(waiting.popleft()))
+            time.sleep(POLL_SECONDS)
+            for each in [each for each in running if each.has_ended()]:
+                running.remove(each)
+                watcher.on_end(each.task, each.problem())
+            watcher.on_wait([each.task for each in running])
+    finally:
+        _end(running)
+
+
+def run_on_ray(
+    tasks: Sequence[Task],
+    watcher: Watcher,
+    *,
+    jobs: int | None = None,
+    cpus: int = 1,
+    gpus: int | None = None,
+) -> None:
+    """Run tasks on the Ray cluster that RAY_ADDRESS names or this machine is part of; where there
+    is none, on one that is started here and ends with this call.
+
+    Run folders must be reachable under the same path from every machine of the cluster.
+    jobs: at a time; None is as many as the resources allow. cpus, gpus: that one task takes; None
+    is a GPU where the cluster has one.
+    Raises UsageError when Ray is not installed, or the cluster can never give so much.
+    """
+    ray = _import_ray()
+    started_here = not ray.is_initialized()
+    if started_here:
+        handler = signal.getsignal(signal.SIGTERM)
+        ray.init(include_dashboard=False, log_to_driver=False)
+        signal.signal(signal.SIGTERM, handler)  # Ray's own would exit at once
+    try:
+        there = ray.cluster_resources()
+        gpus = int(there.get("GPU", 0) > 0) if gpus is None else gpus
+        if cpus > there.get("CPU", 0) or gpus > there.get("GPU", 0):
+            raise UsageError(
+                f"a job takes {cpus} CPUs and {gpus} GPUs; the Ray cluster has "
+                f"{there.get('CPU', 0):.0f} and {there.get('GPU', 0):.0f}",
+                hint="Ask for less with --threads-per-job and --device cpu, or add machines.",
+            )
+        remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_run_alone)
+        _watch_ray(ray, remote, tasks, watcher, jobs or len(tasks))
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def _watch_ray(
+    ray: Any, remote: Any, tasks: Sequence[Task], watcher: Watcher, at_a_time: int
+) -> None:
+    waiting, pending = deque(tasks), dict[Any, Task]()
+    try:
+        while (waiting or pending) and not watcher.should_stop():
+            while waiting and len(pending) < at_a_time:
+                task = waiting.popleft()
+                pending[remote.remote(task)] = task
+            ended, _ = ray.wait(list(pending), num_returns=1, timeout=POLL_SECONDS)
+            for reference in ended:
+                task = pending.pop(reference)
+                try:
+                    problem = ray.get(reference)
+                except ray.exceptions.RayError as error:  # a machine was lost, a worker killed
+                    problem = f"Ray: {' '.join(str(error).split())}"
+                watcher.on_end(task, problem)
+            watcher.on_wait(list(pending.values()))
+    finally:
+        for reference in pending:
+            ray.cancel(reference)  # is KeyboardInterrupt to the task, which ends its process
+        if pending:
+            ray.wait(list(pending), num_returns=len(pending), timeout=GRACE_SECONDS)
+
+
+def _run_alone(task: Task) -> str | None:
+    """What a Ray worker does: run one task; what went wrong, or None."""
+    problems: list[str | None] = []
+    run_locally([task], Watcher(on_end=lambda _task, problem: problems.append(problem)))
+    return problems[0]
+
+
+class _Running:
+    """A task under way."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._left = deque(task.commands)
+        self._patience = time.monotonic() + ORPHAN_SECONDS
+        self._log = (task.folder / LOG_NAME).open("ab")
+        self._start_of_log = self._log.tell()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._go_on()
+
+    def has_ended(self) -> bool:
+        """Whether all is done or one command failed; starts the next one where one is due."""
+        code = self._process.poll() if self._process else 0
+        if code == 0 and self._left:
+            self._go_on()
+            return False
+        if code is not None:
+            self._log.close()
+        return code is not None
+
+    def problem(self) -> str | None:
+        """What went wrong with a task that has ended."""
+        code = self._process.returncode if self._process else 0
+        if code == 0:
+            return None
+        said = _last_error(self.task.folder / LOG_NAME, self._start_of_log)
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return f"{how}: {said}" if said else how
+
+    def terminate(self) -> None:
+        if self._process:
+            self._process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        """Raises TimeoutExpired."""
+        if self._process:
+            self._process.wait(seconds)
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def _go_on(self) -> None:
+        """Start the next command, or wait for the next call where an orphan holds the folder."""
+        # Not for ever: the command itself says that the folder is in use.
+        if time.monotonic() < self._patience and _is_held(self.task.folder):
+            return
+        arguments = self._left.popleft()
+        self._log.write(f"$ did {' '.join(arguments)}\n".encode())
+        self._log.flush()
+        tied = sys.platform == "linux"
+        program = ["-c", _TIED_TO_PARENT] if tied else ["-m", "didcli"]
+        self._process = subprocess.Popen(
+            [sys.executable, *program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C in a terminal would reach it as well, and the SIGTERM that follows would be
+            # its second signal, which does not wait for a checkpoint.
+            start_new_session=True,
+        )
+
+
+def _end(running: Sequence[_Running]) -> None:
+    """Tell them all to end, and wait; kill what takes too long, or at a second signal."""
+    try:
+        for each in running:
+            each.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            for each in running:
+                each.wait(max(deadline - time.monotonic(), 0.0))
+    finally:
+        for each in running:
+            each.kill()
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a trainer is at work in the folder."""
+    try:
+        with FileLock(folder / runs.LOCK_NAME, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _last_error(log: Path, start: int) -> str | None:
+    """What the last error in the log says, from byte `start` on, in one line."""
+    with log.open("rb") as file:
+        file.seek(start)
+        text = file.read().decode(errors="replace")
+    _, found, after = text.rpartition("error: ")
+    message = after.partition("\nhint: ")[0]
+    return " ".join(message.split()) if found else None
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise UsageError(
+            "--executor ray needs Ray, which is not installed",
+            hint="pip install 'didcli[ray]', or leave out --executor.",
+        ) from None
+    return ray

@@ -1,0 +1,91 @@
+"""Scores of runs as pictures that one can read. matplotlib is loaded when one is drawn."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Of Okabe and Ito, https://jfly.uni-koeln.de/color/: they differ for colour-blind eyes, too."""
+PANELS_PER_ROW = 3
+"""At most; four panels are two rows of two."""
+COLUMN_INCHES = 0.62
+CHARACTER_INCHES = 0.045
+"""What a character of a slanted label adds to the height of a panel."""
+SPREAD = 0.3
+"""Share of a column over which dots are spread, so that equal scores do not hide one another."""
+LONGEST_LABEL = 24
+"""Characters; a longer one would take the room of the panels."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A column of dots for each method."""
+
+    title: str
+    columns: Mapping[str, Mapping[int, float]]
+    """By label: the value of each seed; a column may be empty."""
+
+
+def draw_dots(panels: Sequence[Panel], heading: str) -> bytes:
+    """The panels, each run a dot and the mean of a column a line, as a PNG.
+
+    A seed stands at the same place in every column, so that the eye can follow it.
+    """
+    from matplotlib.figure import Figure  # not pyplot: that keeps figures, and picks a display
+
+    down = math.ceil(len(panels) / PANELS_PER_ROW)
+    across = math.ceil(len(panels) / down)
+    methods = max(len(panel.columns) for panel in panels)
+    width = across * max(2.6, 0.9 + COLUMN_INCHES * methods)
+    longest = max(len(_shortened(label)) for panel in panels for label in panel.columns)
+    height = 0.4 + down * (2.4 + CHARACTER_INCHES * longest)
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
+    figure.suptitle(heading, fontsize=10)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    for panel, axis in zip(panels, axes, strict=False):  # the last row may have room left
+        places = _places([seed for column in panel.columns.values() for seed in column])
+        for number, column in enumerate(panel.columns.values()):
+            colour = COLOURS[number % len(COLOURS)]
+            x = [number + places[seed] for seed in column]
+            axis.scatter(x, list(column.values()), s=22, color=colour, alpha=0.75, linewidths=0)
+            if column:
+                mean = math.fsum(column.values()) / len(column)
+                axis.hlines(mean, number - 0.32, number + 0.32, color=colour, linewidth=1.8)
+        axis.set_title(panel.title, fontsize=10)
+        labels = [_shortened(label) for label in panel.columns]
+        axis.set_xticks(
+            range(len(labels)),
+            labels,
+            rotation=40,
+            ha="right",
+            rotation_mode="anchor",
+            parse_math=False,  # a label may have any characters, $ among them
+        )
+        axis.set_xlim(-0.6, len(labels) - 0.4)
+        # From 0 on, so that a small difference does not look like a large one.
+        lowest = min(
+            (value for column in panel.columns.values() for value in column.values()), default=0.0
+        )
+        axis.set_ylim(bottom=min(lowest, 0.0))
+        axis.tick_params(labelsize=8, bottom=False)
+        axis.grid(axis="y", color="0.9")
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
+
+
+def _places(seeds: Sequence[int]) -> dict[int, float]:
+    """Where each seed stands in a column, from -SPREAD / 2 to SPREAD / 2."""
+    different = sorted(set(seeds))
+    step = SPREAD / max(len(different) - 1, 1)
+    first = -step * (len(different) - 1) / 2
+    return {seed: first + index * step for index, seed in enumerate(different)}
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"

@@ -1,0 +1,44 @@
+import io
+
+import numpy as np
+from PIL import Image
+
+from didcli.io.charts import COLOURS, Panel, _places, draw_dots
+
+SCORES = {"a method": {0: 0.1, 1: 0.2, 2: 0.6}, "another": {0: 0.3}, "none": {}}
+
+
+def picture(panels):
+    return Image.open(io.BytesIO(draw_dots(panels, "heading")))
+
+
+def test_it_is_a_png_that_grows_with_panels_and_methods():
+    one = picture([Panel("mig", SCORES)])
+    four = picture([Panel("mig", SCORES)] * 4)  # in two rows
+    many = picture([Panel("mig", {f"method {i}": {0: 0.5} for i in range(12)})])
+    assert one.format == "PNG"
+    assert four.width > 1.9 * one.width
+    assert four.height > 1.8 * one.height
+    assert many.width > 2 * one.width
+
+
+def test_each_method_has_its_colour():
+    pixels = np.asarray(picture([Panel("mig", SCORES)]).convert("RGB")).reshape(-1, 3)
+    there = {tuple(pixel) for pixel in np.unique(pixels, axis=0).tolist()}
+    first, second, third = (tuple(bytes.fromhex(colour[1:])) for colour in COLOURS[:3])
+    assert {first, second} <= there
+    assert third not in there  # a column without runs is empty, and has its label
+
+
+def test_a_seed_stands_at_the_same_place_in_every_column():
+    assert _places([2, 0, 1, 0, 2]) == {0: -0.15, 1: 0.0, 2: 0.15}
+    assert _places([7]) == {7: 0.0}
+    assert _places([]) == {}
+
+
+def test_labels_may_be_long_and_have_any_characters():
+    short, long = (
+        picture([Panel("mig", {"$x": {0: 0.5}})]),
+        picture([Panel("mig", {"a$b$\\" * 9: {}})]),
+    )
+    assert short.height < long.height < 2 * short.height

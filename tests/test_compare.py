@@ -1,0 +1,370 @@
+"""Comparisons on a dataset of 600 images, whose jobs run in this process: `in_process`."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import pytest
+import typer
+from conftest import TINY
+from PIL import Image
+from random_run import make_dataset
+
+from didcli import cli
+from didcli.engine import checkpoint as checkpoints
+from didcli.engine import compare, comparison_report, comparison_runs, train
+from didcli.engine.compare import State
+from didcli.engine.comparison_spec import EvalOptions, Evaluation, read_spec
+from didcli.engine.executors import Watcher
+from didcli.errors import DidError, RunConflictError, RunError, UsageError
+
+SPEC = f"""
+train: {{steps: 4}}
+seeds: [0, 1, 2]
+metrics: [mig]
+eval: {{train_points: 100, test_points: 50}}
+entries:
+  - label: DiD
+    method: did
+    set: {{{", ".join(text.replace("=", ": ") for text in TINY)}}}
+  - label: plain VAE
+    method: vae
+    train: {{batch_size: 4, picture_every: 0, log_every: 1, device: cpu, threads: 1}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch):
+    monkeypatch.setattr("didcli.data.dsprites.load", lambda **_: make_dataset())
+
+
+@pytest.fixture
+def jobs_of(tmp_path):
+    def jobs_of(text: str) -> list[compare.Job]:
+        (tmp_path / "spec.yaml").write_text(text)
+        return compare.spec_jobs(read_spec(tmp_path / "spec.yaml"), tmp_path / "out")
+
+    return jobs_of
+
+
+class InProcess:
+    """Runs the commands of tasks one by one, and notes them: `did` without its process."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, str]] = []
+
+    def __call__(self, tasks, watcher) -> None:
+        for task in tasks:
+            if watcher.should_stop():
+                return
+            watcher.on_end(task, self.problem_of(task))
+
+    def problem_of(self, task) -> str | None:
+        command = typer.main.get_command(cli.app)
+        for arguments in task.commands:
+            self.done.append((arguments[0], task.name))
+            try:
+                command(list(arguments), standalone_mode=False)
+            except DidError as error:
+                return str(error)
+        return None
+
+
+def complete(jobs, watcher=None) -> tuple[InProcess, list[compare.Failure]]:
+    execute = InProcess()
+    return execute, compare.run(compare.examine(jobs), execute, watcher or Watcher())
+
+
+def states(jobs) -> list[State]:
+    return [standing.state for standing in compare.examine(jobs)]
+
+
+def checkpoint_bytes(job) -> bytes:
+    return (job.folder / checkpoints.FILE_NAME).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory):
+    """A folder with `out`, in which every job of SPEC is done."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "spec.yaml").write_text(SPEC)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("didcli.data.dsprites.load", lambda **_: make_dataset())
+        complete(compare.spec_jobs(read_spec(folder / "spec.yaml"), folder / "out"))
+    return folder
+
+
+@pytest.fixture
+def finished(finished_once, jobs_of, tmp_path):
+    """The jobs of SPEC, all done; a copy to write into."""
+    shutil.copytree(finished_once / "out", tmp_path / "out")
+    return jobs_of(SPEC)
+
+
+def test_jobs_take_seeds_in_turn_and_have_folders_by_label_and_seed(jobs_of, tmp_path):
+    jobs = jobs_of(SPEC)
+    assert [job.name for job in jobs[:3]] == ["DiD, seed 0", "plain VAE, seed 0", "DiD, seed 1"]
+    assert jobs[1].folder == tmp_path / "out" / "runs" / "plain-VAE-s0"
+    assert [job.config.train.seed for job in jobs] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_comparison_trains_and_scores_each_run_and_does_nothing_twice(jobs_of):
+    jobs = jobs_of(SPEC)
+    assert states(jobs) == [State.to_do] * 6
+    execute, failures = complete(jobs)
+    assert failures == []
+    assert execute.done[:2] == [("train", "DiD, seed 0"), ("eval", "DiD, seed 0")]
+    assert len(execute.done) == 12
+    assert states(jobs) == [State.done] * 6
+
+    before = [checkpoint_bytes(job) for job in jobs]
+    again, _ = complete(jobs)
+    assert again.done == []
+    assert [checkpoint_bytes(job) for job in jobs] == before
+
+
+def test_a_run_is_the_one_that_did_train_makes(finished, tmp_path):
+    alone = train.run(finished[2].config, tmp_path / "alone")
+    assert (alone.path / checkpoints.FILE_NAME).read_bytes() == checkpoint_bytes(finished[2])
+
+
+def test_a_partial_run_goes_on_to_the_same_bytes(jobs_of, finished, tmp_path):
+    partial = dataclasses.replace(finished[0], folder=tmp_path / "partial")
+    steps = iter(range(1, 9))
+    train.run(
+        partial.config, partial.folder, watcher=train.Watcher(should_stop=lambda: next(steps) == 2)
+    )
+    assert states([partial]) == [State.partial]
+    execute, _ = complete([partial])
+    assert [command for command, _ in execute.done] == ["train", "eval"]
+    assert checkpoint_bytes(partial) == checkpoint_bytes(finished[0])
+
+
+def test_a_stopped_comparison_goes_on_where_it_was(jobs_of):
+    jobs = jobs_of(SPEC)
+    ended = []
+    stop_after_two = Watcher(
+        on_end=lambda task, _: ended.append(task.name), should_stop=lambda: len(ended) == 2
+    )
+    complete(jobs, stop_after_two)
+    assert states(jobs) == [State.done] * 2 + [State.to_do] * 4
+    execute, _ = complete(jobs)
+    assert {name for _, name in execute.done} == {job.name for job in jobs[2:]}
+    assert states(jobs) == [State.done] * 6
+
+
+def test_one_that_fails_is_reported_and_the_others_go_on(jobs_of):
+    jobs = jobs_of(SPEC + "    set: {method.lr: 1e18}\n")
+    _, failures = complete(jobs)
+    assert [failure.job.name for failure in failures] == [
+        f"plain VAE, seed {seed}" for seed in range(3)
+    ]
+    assert "diverged" in failures[0].problem
+    assert failures[0].log == failures[0].job.folder / "job.log"
+    assert [state for state in states(jobs) if state is State.done] == [State.done] * 3
+    comparison = compare.collect(compare.examine(jobs))
+    assert [(row.label, row.n) for row in comparison.rows] == [("DiD", 3), ("plain VAE", 0)]
+    assert comparison_report.document(comparison, jobs, failures)["failed"][0]["seed"] == 0
+
+
+def test_scores_are_made_again_for_another_checkpoint_protocol_or_metric(jobs_of, finished):
+    first, report = finished[0], finished[0].folder / "eval.json"
+    more_points = dataclasses.replace(
+        first, evaluation=Evaluation(("mig",), EvalOptions(train_points=101, test_points=50))
+    )
+    two_metrics = dataclasses.replace(
+        first, evaluation=Evaluation(("mig", "irs"), first.evaluation.options)
+    )
+    assert states([first, more_points, two_metrics]) == [State.done, State.trained, State.trained]
+    execute, _ = complete([two_metrics])
+    assert execute.done == [("eval", "DiD, seed 0")]
+    assert states([first, two_metrics]) == [State.done, State.done]  # a metric more does no harm
+    of_another = json.loads(report.read_text())
+    of_another["run"]["checkpoint"] = "0" * 64
+    report.write_text(json.dumps(of_another))
+    assert states([first]) == [State.trained]
+    for damaged in ("", "[]", '{"scores": 3}'):
+        report.write_text(damaged)
+        assert states([first]) == [State.trained]
+
+
+def test_threads_and_steps_may_change_and_what_makes_another_run_may_not(jobs_of, finished):
+    for same, state in (("threads: 2", State.done), ("steps: 6", State.partial)):
+        key = same.rstrip("0123456789")
+        changed = jobs_of(re.sub(rf"{key}\d", same, SPEC))
+        compare.check_unchanged(changed)
+        assert states(changed) == [state] * 6
+    with pytest.raises(UsageError) as caught:
+        compare.check_unchanged(jobs_of(SPEC.replace("method.width: 4", "method.width: 8")))
+    assert "DiD-s2: method.width: 4 -> 8" in str(caught.value)
+    assert str(caught.value).count("method.width") == 3
+    assert "plain" not in str(caught.value)
+    with pytest.raises(UsageError, match=r"train\.steps: 4 are done -> 3"):
+        compare.check_unchanged(jobs_of(SPEC.replace("steps: 4", "steps: 3")))
+
+
+def test_what_has_no_checkpoint_yet_may_change(jobs_of):
+    jobs = jobs_of(SPEC)
+    complete(jobs, Watcher(should_stop=lambda: True))
+    assert (jobs[0].folder / "config.yaml").exists()
+    others = jobs_of(SPEC.replace("method.width: 4", "method.width: 8"))
+    compare.check_unchanged(others)
+    assert states(others) == [State.to_do] * 6
+
+
+def test_a_damaged_run_is_left_to_did_train_to_explain(finished):
+    (finished[0].folder / checkpoints.FILE_NAME).write_bytes(b"\xff" * 99)
+    assert states(finished[:1]) == [State.to_do]
+    _, (failure,) = complete(finished)
+    assert "is damaged" in failure.problem
+
+
+def test_runs_on_other_images_are_not_compared(finished):
+    report = finished[0].folder / "eval.json"
+    report.write_text(report.read_text().replace('"data_source": "random"', '"data_source": "x"'))
+    with pytest.raises(RunError, match="on different images"):
+        compare.collect(compare.examine(finished))
+
+
+def test_the_folder_is_held_and_keeps_the_specification(tmp_path):
+    out = tmp_path / "out"
+    with (
+        compare.claimed(out, "seeds: 1"),
+        pytest.raises(RunConflictError, match="in use"),
+        compare.claimed(out, "seeds: 2"),
+    ):
+        pass
+    assert (out / "spec.yaml").read_text() == "seeds: 1"
+    with compare.claimed(out, "seeds: 3"):
+        assert (out / "spec.yaml").read_text() == "seeds: 3"
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.tex").touch()
+    with (
+        pytest.raises(RunConflictError, match="holds other files"),
+        compare.claimed(tmp_path / "notes", ""),
+    ):
+        pass
+
+
+def test_threads_and_device_are_placed(jobs_of):
+    job = jobs_of(SPEC)[0]
+    placed = compare.place(job, threads=lambda own: own + 2, device="cuda:1")
+    assert (placed.config.train.threads, placed.config.train.device) == (3, "cuda:1")
+    assert compare.place(job, threads=lambda own: own, device=None) == job
+
+
+def test_speed_comes_from_logs_and_before_there_are_any_from_a_few_steps(jobs_of, finished):
+    timed = []
+    logged = compare.seconds_per_step(compare.examine(finished), on_timing=timed.append)
+    assert timed == []
+    line = json.loads((finished[1].folder / "log.jsonl").read_text().splitlines()[-1])
+    assert logged["plain VAE"] == pytest.approx(4 / line["images_per_second"], rel=100)
+
+    more = jobs_of(SPEC + "  - {label: new, method: vae, train: {batch_size: 4, threads: 1}}\n")
+    speeds = compare.seconds_per_step(compare.examine(more), on_timing=timed.append)
+    assert timed == ["new"]
+    assert 0 < speeds["new"] < 5
+    left = compare.seconds_left(compare.examine(more), speeds)
+    assert left == pytest.approx(3 * 4 * speeds["new"])
+    assert compare.seconds_left(compare.examine(more), speeds | {"new": None}) is None
+
+
+def test_the_speed_of_what_diverges_is_not_known(jobs_of):
+    jobs = jobs_of(SPEC + "    set: {method.lr: 1e18}\n")
+    assert compare.seconds_per_step(compare.examine(jobs))["plain VAE"] is None
+
+
+def test_tables_pictures_and_traversals_are_written(finished, tmp_path):
+    comparison = compare.collect(compare.examine(finished))
+    assert comparison.labels == ("DiD", "plain VAE")
+    expected = json.loads((finished[0].folder / "eval.json").read_text())["scores"]
+    assert comparison.runs[0].scores == expected
+    results = comparison_report.document(comparison, finished, [])
+    out = tmp_path / "out"
+    comparison_report.write_tables(out, comparison, results)
+    assert comparison_report.write_traversals(out, comparison, "cpu") is None
+    assert json.loads((out / "results.json").read_text()) == results
+    assert results["protocol"]["train_points"] == 100
+    assert results["settings"]["DiD"]["method"]["width"] == 4
+    assert "seed" not in results["settings"]["DiD"]["train"]
+    assert results["median_runs"]["DiD"] in {str(job.folder) for job in finished}
+    assert "| DiD | 3 | " in (out / "table.md").read_text()
+    assert (out / "table.csv").read_text().startswith("method,score,n,mean")
+    for picture in ("scores.png", "traversals/DiD.png", "traversals/plain-VAE.png"):
+        with Image.open(out / picture) as image:
+            assert image.width > 300
+
+
+def test_existing_runs_are_grouped_by_all_but_their_seed(finished):
+    folders = [job.folder for job in finished]
+    jobs = comparison_runs.existing_jobs(folders)
+    assert [job.label for job in jobs] == ["did", "vae"] * 3
+    assert states(jobs) == [State.done] * 6
+    comparison = compare.collect(compare.examine(jobs))
+    assert [(row.label, row.n) for row in comparison.rows] == [("did", 3), ("vae", 3)]
+    assert comparison.rows[1].difference.pairs == 3
+
+
+def test_existing_runs_without_scores_are_scored_like_the_others(finished):
+    report = finished[0].folder / "eval.json"
+    before = json.loads(report.read_text())
+    report.unlink()
+    jobs = comparison_runs.existing_jobs([job.folder for job in finished])
+    execute, _ = complete(jobs)
+    assert execute.done == [("eval", "did, seed 0")]
+    assert json.loads(report.read_text())["scores"] == before["scores"]
+
+
+def test_existing_runs_that_cannot_be_compared(finished, tmp_path):
+    folders = [job.folder for job in finished]
+    with pytest.raises(UsageError, match="same settings and the same seed"):
+        comparison_runs.existing_jobs([folders[0], folders[1], folders[0]])
+    with pytest.raises(RunError, match="no trained run"):
+        comparison_runs.existing_jobs([folders[0], tmp_path / "absent"])
+    report = json.loads((folders[1] / "eval.json").read_text())
+    report["protocol"]["bins"] = 10
+    (folders[1] / "eval.json").write_text(json.dumps(report))
+    with pytest.raises(UsageError, match="not scored in one way: bins"):
+        comparison_runs.existing_jobs(folders)
+
+
+def test_labels_of_existing_runs_are_what_tells_them_apart():
+    def settings(seed, name="beta_vae", beta=4, steps=9, threads=1):
+        return {
+            "method.name": name,
+            "method.beta": beta,
+            "train.steps": steps,
+            "train.seed": seed,
+            "train.threads": threads,
+        }
+
+    found = comparison_runs.label_runs(
+        [
+            *(settings(0), settings(1, threads=2), settings(0, beta=8)),
+            *(settings(0, beta=8, steps=5), settings(3, name="vae")),
+        ]
+    )
+    assert found == [
+        *("beta_vae beta=4 steps=9", "beta_vae beta=4 steps=9", "beta_vae beta=8 steps=9"),
+        *("beta_vae beta=8 steps=5", "vae"),
+    ]
+
+
+def test_existing_runs_that_differ_in_many_settings_are_numbered():
+    one = {"method.name": "did", **{f"method.{key}": 1 for key in "abcd"}, "train.seed": 0}
+    two = {**one, **{f"method.{key}": 2 for key in "abcd"}}
+    found = comparison_runs.label_runs([two, one, {**two, "train.seed": 1}])
+    assert found == ["did #1", "did #2", "did #1"]
+
+
+def test_metrics_common_to_all_reports_are_compared(finished, tmp_path):
+    report = json.loads((finished[0].folder / "eval.json").read_text())
+    more = {**report, "scores": {**report["scores"], "irs": 0.5}}
+    evaluation = comparison_runs.common_evaluation({tmp_path / "a": report, tmp_path / "b": more})
+    assert evaluation.metrics == ("mig",)
+    assert evaluation.options == EvalOptions(train_points=100, test_points=50)
+    none = {**report, "scores": {}}
+    with pytest.raises(UsageError, match="no metric has scored all"):
+        comparison_runs.common_evaluation({tmp_path / "a": report, tmp_path / "b": none})
+    assert "mig" in comparison_runs.common_evaluation({}).metrics

@@ -1,0 +1,190 @@
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+from didcli import config, registry
+from didcli.engine.comparison_spec import EvalOptions, Evaluation, folder_name, read_spec
+from didcli.errors import UsageError
+from didcli.metrics._protocol import EvaluationProtocol
+
+SPEC = """
+data: {source: rendered}
+train: {steps: 20, threads: 1}
+seeds: [3, 1]
+metrics: [mig, dci, mig]
+eval: {train_points: 1e3, sap: continuous, disjoint: true}
+entries:
+  - preset: did-dsprites
+    label: DiD, 5
+    set: {method.width: 4, train.batch_size: 8}
+  - method: beta_vae
+    set: {method.beta: 2, method.lr: 1e-3}
+    train: {steps: 40}
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write_and_read(text: str):
+        file = tmp_path / "spec.yaml"
+        file.write_text(text, encoding="utf-8")
+        return read_spec(file)
+
+    return write_and_read
+
+
+def test_an_entry_is_its_preset_the_common_settings_and_its_own(read):
+    spec = read(SPEC)
+    assert list(spec.entries) == ["DiD, 5", "beta_vae"]
+    assert spec.seeds == (3, 1)
+    assert spec.text == SPEC
+    assert spec.entries["DiD, 5"] == config.resolve(
+        "did-dsprites",
+        assignments=[
+            *("data.source=rendered", "train.steps=20", "train.threads=1"),
+            *("method.width=4", "train.batch_size=8"),
+        ],
+    )
+    second = spec.entries["beta_vae"]
+    assert second.method.settings == registry.load("methods", "beta_vae").Config(beta=2.0, lr=1e-3)
+    assert (second.train.steps, second.train.threads, second.train.seed) == (40, 1, 0)
+
+
+def test_the_evaluation_is_told_to_did_eval_by_its_options(read):
+    evaluation = read(SPEC).evaluation
+    assert evaluation.metrics == ("mig", "dci")
+    assert evaluation.scores == (
+        *("mig", "dci_disentanglement", "dci_completeness", "dci_informativeness"),
+    )
+    expected = EvaluationProtocol(train_points=1000, sap="continuous", disjoint=True, threads=7)
+    assert evaluation.protocol == {k: v for k, v in expected.as_dict().items() if k != "threads"}
+    assert " ".join(evaluation.flags()) == (
+        "--metrics mig,dci --train-points 1000 --test-points 5000 --variance-points 10000 "
+        "--sap continuous --dci-backend exact --eval-seed 0 --eval-seeds 1 --disjoint"
+    )
+
+
+def test_each_option_is_one_of_did_eval(did):
+    shown = did("eval", "--help").stdout
+    flags = Evaluation(("mig",), EvalOptions(disjoint=True)).flags()
+    assert all(flag in shown for flag in flags if flag.startswith("--"))
+
+
+def test_a_number_of_seeds_counts_them_and_all_metrics_are_the_default(read):
+    spec = read("{seeds: 3, entries: [{method: vae}]}")
+    assert spec.seeds == (0, 1, 2)
+    assert spec.evaluation.metrics == tuple(registry.names("metrics"))
+    assert read("{seeds: 3, metrics: all, entries: [{method: vae}]}").evaluation == spec.evaluation
+
+
+def test_every_problem_is_reported_at_once_with_the_nearest_key(read):
+    text = """
+seedz: [0]
+seeds: [0, -1]
+metrics: [migg]
+train: {stepz: 3}
+eval: {train_point: 5, eval_seeds: 0}
+entries:
+  - preset: did-dsprite
+  - method: vae
+    lable: x
+  - method: beta_vae
+    set: {method.betta: 2, beta: 3, train.seed: 1}
+  - {}
+"""
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    message = str(caught.value)
+    for line in (
+        "has 12 problems",
+        "seedz: no such key. Did you mean 'seeds'?",
+        "seeds.1: Input should be greater than or equal to 0, got -1",
+        "metrics: No metric 'migg'. Did you mean 'mig'?, got ['migg']",
+        "train.stepz: no such setting. Did you mean 'steps'?",
+        "eval.train_point: no such key. Did you mean 'train_points'?",
+        "eval.eval_seeds: Input should be greater than or equal to 1, got 0",
+        "entries[0] (did-dsprite): no preset 'did-dsprite'. Did you mean 'did-dsprites'?",
+        "entries[1].lable: no such key. Did you mean 'label'?",
+        "entries[2] (beta_vae): method.betta: no such setting. Did you mean 'beta'?",
+        "entries[2] (beta_vae): set: 'beta' is not section.key",
+        "entries[2] (beta_vae): train.seed: seeds: names them",
+        "entries[3]: An entry has either a preset or a method",
+    ):
+        assert line in message
+    assert message.count("stepz") == 1  # not once more for every entry
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "is not a mapping"),
+        ("a: [", "as YAML"),
+        ("{seeds: 1}", "entries: a list with at least one"),
+        ("{seeds: 1, entries: []}", "entries: a list with at least one"),
+        ("{entries: [{method: vae}]}", "seeds: Field required"),
+        ("{seeds: [], entries: [{method: vae}]}", "seeds: List should have at least 1 item"),
+        ("{seeds: [1, 1], entries: [{method: vae}]}", "seeds: A seed is named twice"),
+        ("{seeds: 0, entries: [{method: vae}]}", "seeds: Input should be a valid list, got 0"),
+        ("{seeds: true, entries: [{method: vae}]}", "seeds: Input should be a valid list"),
+        ("{seeds: 1, train: {seed: 4}, entries: [{method: vae}]}", "seeds: names them"),
+        ("{seeds: 1, data: 3, entries: [{method: vae}]}", "data: Input should be a valid dict"),
+        ("{seeds: 1, metrics: [migg], entries: [{method: vae}]}", "Did you mean 'mig'?"),
+        ("{seeds: 1, entries: [{method: vaee}]}", "Did you mean 'vae'?"),
+        ("{seeds: 1, entries: [{method: vae}, {method: vae}]}", "another entry has this label"),
+        (
+            "{seeds: 1, entries: [{method: vae, label: A b}, {method: vae, label: a-B}]}",
+            "another entry has this label",
+        ),
+        ("{seeds: 1, entries: [{method: vae, label: '/..'}]}", "no letter or digit"),
+        (
+            "{seeds: 1, entries: [{preset: vae-dsprites}, {preset: vae-shapes3d}]}",
+            "data: entries differ in it (vae-dsprites, vae-shapes3d)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(read, text, message):
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    assert message in str(caught.value)
+
+
+def test_data_for_all_make_presets_of_different_data_alike(read):
+    spec = read(
+        "{seeds: 1, data: {name: dsprites},"
+        " entries: [{preset: vae-dsprites}, {preset: vae-shapes3d}]}"
+    )
+    assert {built.data.name for built in spec.entries.values()} == {"dsprites"}
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="No such file"):
+        read_spec(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("β-VAE", "β-VAE"),
+        ("DiD, 5 codes", "DiD-5-codes"),
+        ("../up", "up"),
+        ("beta_vae beta=0.5", "beta_vae-beta=0.5"),
+    ],
+)
+def test_labels_name_folders(label, name):
+    assert folder_name(label) == name
+
+
+def test_the_example_is_a_valid_specification():
+    examples = sorted((Path(__file__).parent.parent / "examples" / "specs").glob("*.yaml"))
+    assert examples
+    for example in examples:
+        assert len(read_spec(example).entries) > 1
+
+
+def test_tiny_settings_can_be_set(read):
+    """The other tests of comparisons rely on it."""
+    lines = "".join(f"      {text.replace('=', ': ')}\n" for text in TINY)
+    spec = read(f"seeds: 1\nentries:\n  - method: did\n    set:\n{lines}")
+    assert spec.entries["did"].train.batch_size == 4
