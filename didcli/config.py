@@ -104,8 +104,13 @@ def resolve(
     layers = [DEFAULTS, base]
     if file is not None:
         layers.append(load_file(file))
+    # The names first: `--method vae --set method.beta=4` sets beta of that method, which a flag
+    # after it would otherwise take for one of the former method, and drop.
+    flags = flags or {}
+    named = {key: {"name": layer["name"]} for key, layer in flags.items() if "name" in layer}
+    layers.append(named)
     layers += [parse_assignment(text) for text in assignments]
-    return build([*layers, flags or {}])
+    return build([*layers, flags])
 
 
 def build(layers: Iterable[Layer]) -> RunConfig:

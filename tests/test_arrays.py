@@ -95,6 +95,48 @@ def test_a_truncated_file_is_refused(tmp_path, slabs, write, part):
     refused(slabs, path, "is not what it should be")
 
 
+TEXTS = ["size", "färbung"]
+
+
+@pytest.mark.parametrize(
+    ("names", "declared", "write"),
+    [
+        (arrays.hdf5_names, arrays.hdf5_declared, write_hdf5),
+        (arrays.npz_names, arrays.npz_declared, write_npz),
+    ],
+)
+def test_what_a_file_declares_is_told_before_it_is_read(tmp_path, names, declared, write):
+    path = tmp_path / "file.npz"
+    write(path)
+    assert names(path, "") == ["imgs"]
+    assert declared(path, "imgs", "") == IMGS
+    with pytest.raises(DataError, match="there is no other"):
+        declared(path, "other", "")
+
+
+def test_texts_are_read_in_every_way_of_storing_them(tmp_path):
+    path = tmp_path / "file.npz"
+    np.savez(path, wide=np.array(TEXTS), narrow=np.char.encode(TEXTS, "utf-8"))
+    assert arrays.npz_texts(path, "wide", "") == TEXTS
+    assert arrays.npz_texts(path, "narrow", "") == TEXTS
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        file["wide"] = TEXTS
+        file["narrow"] = np.char.encode(TEXTS, "utf-8")
+    assert arrays.hdf5_texts(tmp_path / "file.h5", "wide", "") == TEXTS
+    assert arrays.hdf5_texts(tmp_path / "file.h5", "narrow", "") == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("texts", "write"), [(arrays.hdf5_texts, write_hdf5), (arrays.npz_texts, write_npz)]
+)
+@pytest.mark.parametrize("values", [VALUES, np.array([["a"]], "S"), np.zeros(2**17, "S9")])
+def test_what_is_no_short_list_of_texts_is_refused(tmp_path, texts, write, values):
+    path = tmp_path / "file.npz"
+    write(path, values)
+    with pytest.raises(DataError, match=r"expected texts|expected a short list"):
+        texts(path, "imgs", "")
+
+
 # ---------------------------------------------------------------------------- HDF5
 
 
@@ -126,6 +168,17 @@ def test_a_damaged_chunk_is_refused(tmp_path):
     raw[chunk.byte_offset : chunk.byte_offset + 20] = bytes(20)
     path.write_bytes(raw)
     refused(hdf5_slabs, path, "is not what it should be")
+
+
+def test_links_and_groups_are_not_among_the_names(tmp_path):
+    write_hdf5(tmp_path / "secret")
+    path = tmp_path / "file"
+    write_hdf5(path, name="own")
+    with h5py.File(path, "a") as file:
+        file["far"] = h5py.ExternalLink("secret", "/imgs")
+        file["near"] = h5py.SoftLink("/own")
+        file.create_group("group")
+    assert arrays.hdf5_names(path, "") == ["own"]
 
 
 @pytest.mark.parametrize("link", [h5py.ExternalLink("secret", "/imgs"), h5py.SoftLink("/hidden")])
@@ -276,3 +329,31 @@ def test_an_encrypted_member_is_refused(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(raw)
     refused(npz_slabs, path, "encrypted")
+
+
+# ---------------------------------------------------------------------------- npy
+
+
+@pytest.mark.parametrize("slab_bytes", [1, 3000, 2**26])
+def test_npy_comes_in_slabs(tmp_path, monkeypatch, slab_bytes):
+    monkeypatch.setattr(arrays, "SLAB_BYTES", slab_bytes)
+    path = tmp_path / "file.npy"
+    np.save(path, VALUES)
+    assert arrays.npy_declared(path, "imgs", "") == IMGS
+    np.testing.assert_array_equal(read(arrays.npy_slabs, path), VALUES)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        npy(HEADER, VALUES.tobytes()[:-1]),
+        npy(HEADER, VALUES.tobytes() + b"\0"),
+        npy(HEADER.replace("False", "True"), VALUES.tobytes()),
+        npy(HEADER.replace("|u1", "|O"), VALUES.tobytes()),
+    ],
+)
+def test_an_npy_that_is_not_the_array_is_refused(tmp_path, content):
+    path = tmp_path / "file.npy"
+    path.write_bytes(content)
+    refused(arrays.npy_slabs, path, "is not what it should be")

@@ -169,7 +169,7 @@ def test_141_a_closed_pipe_ends_quietly(did, tiny_run):
 
 def test_1_a_bug_is_called_one_and_debug_shows_where():
     broken = (
-        "import sys, didcli.commands.train\n"
+        "import sys, didcli.config\n"
         "def fail(*args, **kwargs): raise RuntimeError('oops')\n"
         "import didcli.cli\n"
         "didcli.config.resolve = fail\n"

@@ -70,6 +70,16 @@ def test_another_method_drops_the_settings_of_the_former_one():
     assert settings._merge(layers) == {"method": {"name": "b", "y": 2}}
 
 
+def test_assignments_are_of_the_method_and_the_dataset_that_flags_name():
+    resolved = settings.resolve(
+        assignments=["method.latent_dim=7", "data.kind=real"],
+        flags={"method": {"name": "infogan"}, "data": {"name": "mpi3d"}, "train": {"steps": 3}},
+    )
+    assert resolved.method.settings.latent_dim == 7
+    assert resolved.data.settings.kind == "real"
+    assert resolved.train.steps == 3
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

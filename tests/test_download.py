@@ -177,6 +177,42 @@ def test_a_file_without_any_digest_is_refused(get, file):
         get(replace(file, sha256=None, md5=None))
 
 
+def older_copy(file: RemoteFile) -> RemoteFile:
+    """Known by the md5 of a copy that has been replaced since."""
+    md5 = hashlib.md5(OTHER_CONTENT).hexdigest()
+    return replace(file, size=None, sha256=None, md5=md5, digests_of_older_copy=True)
+
+
+def test_another_copy_is_accepted_with_both_digests(get, server, file, tmp_path):
+    first, second = get(older_copy(file)), get(older_copy(file))
+    assert first.path.read_bytes() == CONTENT
+    assert first.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert first.difference == (
+        f"expected MD5 {hashlib.md5(OTHER_CONTENT).hexdigest()}, "
+        f"got {hashlib.md5(CONTENT).hexdigest()}"
+    )
+    assert second == replace(first, downloaded=False)
+    assert len(server.requests) == 1
+    assert visible(tmp_path) == ["set.bin"]
+
+
+def test_the_older_copy_itself_is_verified(get, server, file):
+    server.content = OTHER_CONTENT
+    assert get(older_copy(file)).difference is None
+
+
+def test_another_copy_is_resumed_like_any_file(get, server, file):
+    server.script = [hostile_server.cut_after(100_000)]
+    assert get(older_copy(file)).path.read_bytes() == CONTENT
+    assert server.ranges() == [None, "bytes=100000-"]
+
+
+def test_another_copy_is_no_web_page(get, server, file):
+    server.script = [hostile_server.status(200, HTML)]
+    with pytest.raises(DataError, match="sent an HTML page"):
+        get(older_copy(file))
+
+
 def test_the_error_has_both_digests_and_the_bad_bytes_are_gone(get, server, file, tmp_path):
     server.content = OTHER_CONTENT
     with pytest.raises(DataError) as caught:

@@ -3,7 +3,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -40,8 +40,9 @@ class TinyModule(ModuleType):
         self.SOURCES = (remote_file(f"{url}/tiny.bin"), remote_file(f"{url}/tiny.npz"))
         self.loaded: list[str] = []
 
-    def load(self, source, data_dir, on_progress) -> TinySet:
+    def load(self, source, data_dir, on_progress, **settings) -> TinySet:
         self.loaded.append(source)
+        self.settings = settings
         if source == "rendered":
             path = data_dir / "tiny-rendered-v3.bits"
             if not path.exists():
@@ -174,6 +175,38 @@ def test_a_set_of_several_files_is_fetched_whole(did, tiny, tmp_path):
     assert described["path"] == str(tmp_path)
     assert described["bytes"] == 2 * len(CONTENT)
     assert len(described["files"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "name"),
+    [((), "a", "tiny.bin"), (("--kind", "a"), "a", "tiny.bin"), (("--kind", "b"), "b", "tiny.npz")],
+)
+def test_of_several_kinds_the_one_asked_for_is_fetched_and_loaded(
+    did, tiny, tmp_path, options, kind, name
+):
+    tiny.KINDS = ("a", "b")
+    assert did("tiny", *options).stdout == f"{tmp_path / name}\n"
+    assert tiny.settings == {"kind": kind}
+
+
+def test_a_kind_that_does_not_exist_is_a_usage_error(did, tiny):
+    with pytest.raises(UsageError, match="tiny comes in one kind"):
+        did("tiny", "--kind", "a")
+    tiny.KINDS = ("photographed", "drawn")
+    with pytest.raises(UsageError, match="no kind 'draw' of tiny") as caught:
+        did("tiny", "--kind", "draw")
+    assert "Did you mean 'drawn'?" in caught.value.hint
+
+
+@pytest.mark.parametrize("options", [(), ("-q",)])
+def test_another_copy_than_the_verified_one_is_never_accepted_in_silence(did, tiny, options):
+    older = replace(tiny.SOURCES[0], sha256="0" * 64, digests_of_older_copy=True)
+    tiny.SOURCES = (older,)
+    for _ in range(2):  # fetched, and here already
+        said = did("tiny", *options).stderr
+        assert "warning: tiny.bin is not the copy whose digests are known" in said
+        assert f"expected SHA-256 {'0' * 64}, got {hashlib.sha256(CONTENT).hexdigest()}" in said
+        assert "tiny.bin: here already, verified" not in said
 
 
 def test_a_set_may_be_rendered_instead(did, server, tmp_path):

@@ -313,11 +313,3 @@ def test_a_folder_without_images_or_with_none_that_can_be_read_is_a_data_error(r
     source = export.folder_codes(run, tmp_path, None, lambda *_: None)
     with pytest.raises(DataError, match="none of the 1 images"):
         whole(export.to_npz(source, ignore))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
-def test_a_name_that_is_no_utf_8_can_be_printed(tmp_path):
-    path = tmp_path / "caf\udce9.png"
-    path.touch()
-    (found,) = tmp_path.iterdir()
-    assert export.printable(found.relative_to(tmp_path)) == r"caf\xe9.png"

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from didcli.errors import DataError
 from didcli.io import pictures
 from didcli.io.pictures import GAP, Block
 
@@ -97,69 +96,3 @@ def test_a_gif_loops_for_ever_and_shows_every_frame_for_its_time():
             image.seek(index)
             assert image.info["duration"] == 70
             assert image.convert("RGB").getpixel((4, 4)) == (value, 0, 0)
-
-
-def test_reading_crops_about_the_centre_and_averages(tmp_path):
-    pixels = np.zeros((40, 100), dtype=np.uint8)
-    pixels[:, 30:50], pixels[:, 50:70] = 100, 200  # the 40 columns in the middle
-    path = tmp_path / "wide.png"
-    path.write_bytes(encoded(Image.fromarray(pixels), "PNG"))
-    image = pictures.read_image(path, (1, 4, 4))
-    assert image.dtype == np.uint8
-    assert image.tolist() == [[[100, 100, 200, 200]] * 4]
-
-
-@pytest.mark.parametrize(
-    ("image", "channels", "expected"),
-    [
-        (Image.new("RGB", (9, 9), (255, 0, 0)), 1, [76]),  # ITU-R 601 luma of red
-        (Image.new("L", (9, 9), 90), 3, [90, 90, 90]),
-        (Image.new("RGBA", (9, 9), (200, 100, 50, 0)), 3, [0, 0, 0]),
-        (Image.new("LA", (9, 9), (200, 255)), 1, [200]),
-        (Image.fromarray(np.full((9, 9), 257 * 33, np.uint16)), 1, [33]),
-        (Image.new("1", (9, 9), 1), 1, [255]),
-        (Image.new("CMYK", (9, 9), (0, 0, 0, 0)), 3, [255, 255, 255]),
-    ],
-    ids=["colour", "grey", "transparent", "opaque", "16 bits", "1 bit", "CMYK"],
-)
-def test_any_kind_of_image_becomes_grey_or_rgb(tmp_path, image, channels, expected):
-    path = tmp_path / "image.tif"
-    path.write_bytes(encoded(image, "TIFF"))
-    assert pictures.read_image(path, (channels, 3, 3))[:, 1, 1].tolist() == expected
-
-
-def test_a_photo_held_sideways_is_turned_upright(tmp_path):
-    photo = Image.new("L", (20, 20), 0)
-    photo.paste(255, (0, 0, 20, 10))  # the upper half as stored is the right half of the scene
-    orientation = Image.Exif()
-    orientation[0x0112] = 6
-    path = tmp_path / "photo.png"
-    photo.save(path, exif=orientation)
-    assert pictures.read_image(path, (1, 2, 2)).tolist() == [[[0, 255], [0, 255]]]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"<html>404</html>",
-        encoded(Image.effect_noise((64, 64), 50), "PNG")[:-200],
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-    ],
-    ids=["empty", "a page", "cut short", "a program"],
-)
-def test_what_is_no_image_is_a_data_error_that_names_it(tmp_path, content):
-    path = tmp_path / "broken.png"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="not an image") as caught:
-        pictures.read_image(path, (1, 64, 64))
-    assert "broken.png" in caught.value.hint
-
-
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / "bomb.png"
-    path.write_bytes(encoded(Image.new("L", (64, 64)), "PNG"))
-    for limit in (2000, 3000):  # Pillow raises above twice the limit, and warns above it
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(DataError, match="too large"):
-            pictures.read_image(path, (1, 64, 64))

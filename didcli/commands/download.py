@@ -6,6 +6,8 @@ SOURCES         published alternatives, the preferred one first; each is a Remot
                 them where several make up the set. Without it there is nothing to fetch.
 Source          the Literal of what its `load` takes as `source`; with "rendered" where it can draw.
 FACTOR_NAMES, FACTOR_SIZES      for the listing; left out where no factors are known.
+KINDS           names of the sets, where there are several of one make, the default first. SOURCES
+                then has as many entries, one for each of them, and `load` takes `kind`.
 
 Files lie in the data folder itself, under their published names; a rendered set is kept there as
 NAME-rendered-vN.bits.
@@ -13,7 +15,7 @@ NAME-rendered-vN.bits.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +45,9 @@ def download(
     name: Annotated[
         str | None,
         typer.Argument(help=f"One of: {', '.join(registry.names('data'))}.", show_default=False),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Which one, of a set of several kinds: toy, of mpi3d.")
     ] = None,
     source: Annotated[
         Source, typer.Option(help="The published file, or the set drawn here without a network.")
@@ -81,7 +86,7 @@ def download(
         names = registry.names("data") if name is None else [name]
         _print_listings([_listing(_offer(each), folder) for each in names], as_json)
         return
-    offer = _offer(name)
+    offer = _of_kind(_offer(name), kind)
     bring = _render if source is Source.RENDERED else _fetch
     files = bring(offer, folder, force=force, quiet=quiet)
     if as_json:
@@ -101,6 +106,10 @@ class _Offer:
     can_render: bool
     factors: dict[str, int]
     """Number of values of each."""
+    kinds: tuple[str, ...]
+    """Empty where there is but one; else as many as alternatives."""
+    settings: dict[str, str]
+    """What `load` takes to load the kind that was chosen."""
 
 
 def _offer(name: str) -> _Offer:
@@ -115,7 +124,23 @@ def _offer(name: str) -> _Offer:
         alternatives,
         can_render=Source.RENDERED in get_args(getattr(module, "Source", None)),
         factors=dict(zip(names, sizes, strict=True)),
+        kinds=getattr(module, "KINDS", ()),
+        settings={},
     )
+
+
+def _of_kind(offer: _Offer, kind: str | None) -> _Offer:
+    """What is offered of one kind, by default the first. Raises UsageError where it is unknown."""
+    if not offer.kinds:
+        if kind is not None:
+            raise UsageError(f"{offer.name} comes in one kind", hint="Leave out --kind.")
+        return offer
+    chosen = kind or offer.kinds[0]
+    if chosen not in offer.kinds:
+        hint = registry.suggest(chosen, list(offer.kinds))
+        raise UsageError(f"no kind {chosen!r} of {offer.name}", hint=hint)
+    files = offer.alternatives[offer.kinds.index(chosen)]
+    return replace(offer, alternatives=(files,), settings={"kind": chosen})
 
 
 def _fetch(offer: _Offer, folder: Path, *, force: bool, quiet: bool) -> "list[FetchResult]":
@@ -139,7 +164,7 @@ def _fetch(offer: _Offer, folder: Path, *, force: bool, quiet: bool) -> "list[Fe
     # The right bytes may still be more than this machine can read or store: better known now than
     # when training starts.
     with options.data_progress(quiet) as on_data:
-        offer.module.load(source="official", data_dir=folder, on_progress=on_data)
+        offer.module.load(**offer.settings, source="official", data_dir=folder, on_progress=on_data)
     return files
 
 
@@ -149,6 +174,7 @@ def _fetch_file(file: "RemoteFile", folder: Path, *, force: bool, quiet: bool) -
     # Shown before the HTTP client is imported, which takes longer than a user should see nothing.
     with progress(file.name, total=file.size, unit="B", quiet=quiet) as update:
         from didcli.io.download import fetch
+        from didcli.io.published import unverified
 
         result = fetch(
             file,
@@ -157,6 +183,10 @@ def _fetch_file(file: "RemoteFile", folder: Path, *, force: bool, quiet: bool) -
             on_progress=lambda done, total: update(done, total=total),
             on_note=lambda text: options.say(text, quiet),
         )
+    if result.difference is not None:
+        # Even when quiet: nobody should take it for what was published.
+        options.say(f"warning: {unverified(file.name, result.difference)}")
+        return result
     state = "fetched and verified" if result.downloaded else "here already, verified"
     options.say(f"{file.name}: {state}", quiet)
     return result

@@ -1,5 +1,6 @@
 """`did train`: options -> settings -> the training loop; prints the run folder on stdout."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Losses named in the progress line; log.jsonl has them all."""
+ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
+"""Of files that --data takes, be they there or not."""
 
 
 def train(
@@ -38,7 +41,19 @@ def train(
         str | None, typer.Option(help=f"One of: {', '.join(registry.names('methods'))}.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help=f"One of: {', '.join(registry.names('data'))}.")
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help=f"One of: {', '.join(registry.names('data'))}; or your own images: a folder, or "
+            "an .npz, .npy or .h5 file.",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Of your own images: 32, 64 or 128. [default: 64]")
+    ] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option("--strict", help="Refuse your own images if any cannot be read."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps in all.")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes weights, batches and noise.")] = None,
@@ -46,7 +61,10 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="auto, fp32 or bf16; auto is bf16 where it is fast.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 is one per core.")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads; 0 is one per core. On a busy machine 1 is faster."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder. Without it, a new one under --runs-dir.")
     ] = None,
@@ -67,6 +85,7 @@ def train(
     \b
     did train                                   DiD on dSprites, minutes on two CPU cores
     did train --preset did-dsprites --seed 3    the full budget
+    did train --data ~/faces --image-size 64    on images of your own
     did train --set method.lambda_h=0.5 --steps 20000 --out runs/half
     did train --resume                          go on with the latest run
     did traverse "$(did train)" --dim 3
@@ -86,7 +105,7 @@ def train(
         out = runs.latest_started(runs_dir)
     flags = _flags(
         method={"name": method},
-        data={"name": data},
+        data={**_dataset(data), "image_size": image_size, "strict": strict},
         train={
             "steps": steps,
             "seed": seed,
@@ -162,6 +181,16 @@ def _resolve(
     wanted = settings.resolve(preset, file, assignments, flags, base=former)
     settings.check_resumable(settings.build([former]), wanted)
     return wanted
+
+
+def _dataset(text: str | None) -> dict[str, str | None]:
+    """What --data says: the name of a dataset, else a path of images."""
+    if text is None or text in registry.names("data"):
+        return {"name": text}
+    looks_like_path = "/" in text or os.sep in text or text.lower().endswith(ARRAY_SUFFIXES)
+    if looks_like_path or Path(text).exists():
+        return {"name": "images", "path": text}
+    return {"name": text}  # refused where names are checked, with the nearest one
 
 
 def _flags(**sections: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import importlib.util
 import io
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from didcli.engine import runs
 from didcli.engine.encode import encode_dataset
 from didcli.errors import DataError, RunError, UsageError
 from didcli.interfaces import Dataset, Method
-from didcli.io.pictures import read_image
+from didcli.io import image_files
 
 Floats = NDArray[np.float32]
 Part = Literal["encoder", "generator"]
@@ -38,7 +37,6 @@ TOLERANCE = 1e-4
 CHECKED_BATCHES = (1, 2, 5)
 """Batch sizes at which an exported network is compared with the run."""
 ROWS_AT_ONCE = 8 * runs.BATCH_SIZE
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
@@ -201,7 +199,7 @@ def folder_codes(
     on_skip: called with the name of a file that cannot be read, and why.
     Raises DataError when there is no image in the folder, or (from `batches`) none can be read.
     """
-    files = image_files(folder)[:limit]
+    files = image_files.find(folder)[:limit]
 
     def batches(on_progress: OnProgress) -> Iterator[Rows]:
         any_read = False
@@ -209,10 +207,10 @@ def folder_codes(
             names, images = [], []
             for file in files[start : start + runs.BATCH_SIZE]:
                 try:
-                    images.append(read_image(file, run.image_shape))
-                    names.append(printable(file.relative_to(folder)))
+                    images.append(image_files.read_image(file, run.image_shape))
+                    names.append(image_files.printable(file.relative_to(folder)))
                 except DataError as error:
-                    on_skip(printable(file.relative_to(folder)), str(error))
+                    on_skip(image_files.printable(file.relative_to(folder)), str(error))
             on_progress(min(start + runs.BATCH_SIZE, len(files)))
             if images:
                 any_read = True
@@ -226,30 +224,6 @@ def folder_codes(
             )
 
     return CodeSource("file", len(files), run.latent_dim, (), (), batches)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Files with an image's suffix, at any depth, sorted; hidden ones left out.
-
-    Raises DataError when there are none.
-    """
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder}", hint="--images takes a folder of images.")
-    found = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )
-    if not found:
-        raise DataError(f"no images in {folder}", hint=f"It looks for {', '.join(IMAGE_SUFFIXES)}.")
-    return found
-
-
-def printable(path: Path) -> str:
-    """With forward slashes, and bytes that are no UTF-8 (Linux allows them) as `\\xff`."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def to_csv(source: CodeSource, on_progress: OnProgress) -> Iterator[bytes]:

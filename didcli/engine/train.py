@@ -115,6 +115,9 @@ def run(
         trainer = _Trainer(module, dataset, config, out, device, precision, watcher)
         where = devices.describe(device, precision, threads)
         trainer.log_start(first_step, where)
+        # Where a dataset has something to say of itself: files left out, a doubtful origin.
+        for note in getattr(dataset, "notes", ()):
+            trainer.warn(first_step, note)
         watcher.on_start(
             f"{config.method.name} on {dataset.name} ({dataset.source}), {where}", first_step
         )
@@ -211,8 +214,12 @@ class _Trainer:
         self.watcher.on_log(report)
         warning = collapse(report.step, report.losses)
         if warning:
-            self._write_log(event="warning", step=report.step, text=warning)
-            self.watcher.on_warning(warning)
+            self.warn(report.step, warning)
+
+    def warn(self, step: int, text: str) -> None:
+        """Tell the watcher and the log."""
+        self._write_log(event="warning", step=step, text=text)
+        self.watcher.on_warning(text)
 
     def _write_log(self, **fields: Any) -> None:
         with (self.out / runs.LOG_NAME).open("a", encoding="utf-8") as file:
@@ -269,7 +276,7 @@ def _resume(out: Path, module: torch.nn.Module, config: RunConfig, dataset: Data
     if loaded.source != dataset.source:
         raise RunError(
             f"{out} was trained on {loaded.source}, and {dataset.name} here is {dataset.source}",
-            hint="Choose the same with --set data.source=official or rendered.",
+            hint="Choose the same, such as --set data.source=official, or begin anew: --out DIR.",
         )
     if loaded.step > config.train.steps:
         raise RunError(

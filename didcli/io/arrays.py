@@ -1,11 +1,13 @@
-"""Read large arrays from HDF5 and npz files a slab at a time, trusting nothing the files say.
+"""Read large arrays from HDF5, npz and npy files a slab at a time, trusting nothing they say.
 
 What an array must be is known before: shape and type are compared with what the file declares
 before anything is allocated, nothing is unpickled, no other file is followed to, and what a file
-unpacks to is bounded by the array that was asked for.
+unpacks to is bounded by the array that was asked for. Where it is not known, `hdf5_declared` and
+its like tell what a file declares, to be judged first.
 """
 
 import math
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from didcli.errors import DataError
 SLAB_BYTES = 2**26
 """Roughly what is held at a time."""
 _LARGEST_SLAB = 2**28
+_LARGEST_LIST = 2**20
 
 # The filters within the HDF5 library itself; others are plug-ins: code from somewhere.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
@@ -53,12 +56,26 @@ class Expected:
             raise ValueError(f"{self.name}: expected {wanted}, got {dtype} {shape}")
 
 
+def hdf5_names(path: Path, hint: str) -> list[str]:
+    """The arrays at the root of the file, sorted; links, and groups, are none of them."""
+    with data_errors(path, hint), h5py.File(path, "r", locking=False) as file:
+        own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+        return sorted(name for name in own if isinstance(file[name], h5py.Dataset))
+
+
+def hdf5_declared(path: Path, name: str, hint: str) -> Expected:
+    """What the file says the array is. Raises DataError when it has none of this name."""
+    with data_errors(path, hint), h5py.File(path, "r", locking=False) as file:
+        dataset = _own_dataset(file, name)
+        return Expected(name, dataset.shape or (), dataset.dtype.str)
+
+
 def hdf5_slabs(path: Path, expected: Expected, hint: str) -> Iterator[NDArray[Any]]:
     """The array in parts along its first axis, each chunk of the file unpacked once.
 
     Raises DataError, with `hint`, when the file is not HDF5, is damaged, or has another array.
     """
-    with _data_errors(path, hint), h5py.File(path, "r", locking=False) as file:
+    with data_errors(path, hint), h5py.File(path, "r", locking=False) as file:
         dataset = _own_dataset(file, expected.name)
         expected.check(dataset.shape, dataset.dtype)
         _check_storage(dataset, expected)
@@ -70,31 +87,92 @@ def hdf5_slabs(path: Path, expected: Expected, hint: str) -> Iterator[NDArray[An
             yield dataset[start : start + rows]
 
 
+def hdf5_texts(path: Path, name: str, hint: str) -> list[str]:
+    """An array of a few texts, stored in either of HDF5's ways."""
+    with data_errors(path, hint), h5py.File(path, "r", locking=False) as file:
+        dataset = _own_dataset(file, name)
+        declared = Expected(name, dataset.shape or (), dataset.dtype.str)
+        if h5py.check_string_dtype(dataset.dtype) is None:
+            raise ValueError(f"{name}: expected texts, got {dataset.dtype} {declared.shape}")
+        _check_few(declared)
+        _check_storage(dataset, declared)
+        # Not by `asstr`, which would take what h5py calls ASCII at its word.
+        return [bytes(text).decode("utf-8", "replace") for text in dataset[()]]
+
+
+def npz_names(path: Path, hint: str) -> list[str]:
+    """The arrays in the file, sorted."""
+    with data_errors(path, hint), zipfile.ZipFile(path) as archive:
+        return sorted(n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy"))
+
+
+def npz_declared(path: Path, name: str, hint: str) -> Expected:
+    """As `hdf5_declared`."""
+    with (
+        data_errors(path, hint),
+        zipfile.ZipFile(path) as archive,
+        archive.open(_own_member(archive, name)) as member,
+    ):
+        shape, _, dtype = _npy_header(member)
+        return Expected(name, shape, dtype.str)
+
+
 def npz_slabs(path: Path, expected: Expected, hint: str) -> Iterator[NDArray[Any]]:
     """The array in parts along its first axis, unpacked as a stream.
 
     Raises DataError, with `hint`, when the file is not an npz, is damaged, or has another array.
     """
     with (
-        _data_errors(path, hint),
+        data_errors(path, hint),
         zipfile.ZipFile(path) as archive,
         archive.open(_own_member(archive, expected.name)) as member,
     ):
-        shape, fortran_order, dtype = _npy_header(member)
-        expected.check(shape, dtype)
-        if fortran_order:
-            raise ValueError(f"{expected.name}: expected C order, got Fortran order")
-        declared = archive.getinfo(f"{expected.name}.npy").file_size - member.tell()
-        if declared != expected.size:
-            raise ValueError(f"{expected.name}: expected {expected.size:,} bytes, got {declared:,}")
-        rows = max(1, SLAB_BYTES // expected.row_bytes)
-        for start in range(0, expected.shape[0], rows):
-            wanted = min(rows, expected.shape[0] - start)
-            # A last read that reaches the end also compares the checksum of the member.
-            content = member.read(wanted * expected.row_bytes)
-            if len(content) != wanted * expected.row_bytes:
-                raise EOFError(f"{expected.name} ends early")
-            yield np.frombuffer(content, expected.dtype).reshape(wanted, *expected.shape[1:])
+        yield from _npy_slabs(member, archive.getinfo(f"{expected.name}.npy").file_size, expected)
+
+
+def npz_texts(path: Path, name: str, hint: str) -> list[str]:
+    """An array of a few texts."""
+    declared = npz_declared(path, name, hint)
+    with data_errors(path, hint):
+        if np.dtype(declared.dtype).kind not in "SU":
+            raise ValueError(f"{name}: expected texts, got {declared.dtype} {declared.shape}")
+        _check_few(declared)
+    texts = np.concatenate(list(npz_slabs(path, declared, hint)))
+    if texts.dtype.kind == "S":
+        texts = np.char.decode(texts, "utf-8", "replace")
+    return [str(text) for text in texts]
+
+
+def npy_declared(path: Path, name: str, hint: str) -> Expected:
+    """As `hdf5_declared`; name: what to call the array, which has none in the file."""
+    with data_errors(path, hint), path.open("rb") as file:
+        shape, _, dtype = _npy_header(file)
+        return Expected(name, shape, dtype.str)
+
+
+def npy_slabs(path: Path, expected: Expected, hint: str) -> Iterator[NDArray[Any]]:
+    """As `npz_slabs`, of a file with a single array."""
+    with data_errors(path, hint), path.open("rb") as file:
+        yield from _npy_slabs(file, path.stat().st_size, expected)
+
+
+def _npy_slabs(file: IO[bytes], size: int, expected: Expected) -> Iterator[NDArray[Any]]:
+    """The array in parts. size: bytes that the file is said to have."""
+    shape, fortran_order, dtype = _npy_header(file)
+    expected.check(shape, dtype)
+    if fortran_order:
+        raise ValueError(f"{expected.name}: expected C order, got Fortran order")
+    declared = size - file.tell()
+    if declared != expected.size:
+        raise ValueError(f"{expected.name}: expected {expected.size:,} bytes, got {declared:,}")
+    rows = max(1, SLAB_BYTES // max(1, expected.row_bytes))
+    for start in range(0, expected.shape[0], rows):
+        wanted = min(rows, expected.shape[0] - start)
+        # A last read that reaches the end also compares the checksum of an npz's member.
+        content = file.read(wanted * expected.row_bytes)
+        if len(content) != wanted * expected.row_bytes:
+            raise EOFError(f"{expected.name} ends early")
+        yield np.frombuffer(content, expected.dtype).reshape(wanted, *expected.shape[1:])
 
 
 def _own_dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -110,6 +188,12 @@ def _own_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     if not isinstance(node, h5py.Dataset):
         raise KeyError(f"{name} is not an array")
     return node
+
+
+def _check_few(declared: Expected) -> None:
+    """Raises ValueError for anything but a short list."""
+    if len(declared.shape) != 1 or not 0 < declared.size <= _LARGEST_LIST:
+        raise ValueError(f"{declared.name}: expected a short list, got shape {declared.shape}")
 
 
 def _check_storage(dataset: h5py.Dataset, expected: Expected) -> None:
@@ -155,8 +239,8 @@ def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]
 
 
 @contextmanager
-def _data_errors(path: Path, hint: str) -> Iterator[None]:
-    """Say what h5py, zipfile, zlib and numpy raise on a bad file as one DataError."""
+def data_errors(path: Path, hint: str) -> Iterator[None]:
+    """Say what h5py, zipfile, tarfile, zlib and numpy raise on a bad file as one DataError."""
     try:
         yield
     except (
@@ -165,6 +249,7 @@ def _data_errors(path: Path, hint: str) -> Iterator[None]:
         KeyError,
         ValueError,
         RuntimeError,  # h5py: errors of the library; zipfile: an encrypted member
+        tarfile.TarError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

@@ -1,9 +1,13 @@
 """Whether a file on the disk is the one that was published."""
 
 import hashlib
-from dataclasses import dataclass
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from didcli.errors import StorageError
+from didcli.io.atomic import write_text
 from didcli.io.remote import RemoteFile
 
 
@@ -28,6 +32,25 @@ def digests(path: Path) -> Digests:
             for running in (sha256, md5, blob):
                 running.update(block)
     return Digests(size, sha256.hexdigest(), md5.hexdigest(), blob.hexdigest())
+
+
+def remembered(path: Path) -> Digests:
+    """As `digests`, but of a file that has not changed since the last call, without reading it.
+
+    That is told by its size and the time of its last change, kept in a hidden file beside it. For
+    files of many gigabytes, where to read them at every start would take minutes.
+    """
+    memory = path.with_name(f".{path.name}.digests.json")
+    status = path.stat()
+    state = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(memory.read_text("utf-8"))
+        if kept["state"] == state:
+            return Digests(**kept["digests"])
+    found = digests(path)
+    with suppress(StorageError):  # a folder that is only readable costs the next call its time
+        write_text(memory, json.dumps({"state": state, "digests": asdict(found)}) + "\n")
+    return found
 
 
 def difference(found: Digests, file: RemoteFile) -> str | None:

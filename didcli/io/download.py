@@ -95,6 +95,8 @@ class FetchResult:
     size: int
     """Bytes."""
     sha256: str
+    difference: str | None = None
+    """From the published digests, where those are of an older copy: then it is not verified."""
 
 
 def fetch(
@@ -132,8 +134,9 @@ def fetch(
                 source_url(file), file, part, patience or Patience(), on_progress or _nobody, note
             )
             _replace(path, file, downloader)
-            sha256 = file.sha256 or pooch.file_hash(str(path), alg="sha256")
-            return FetchResult(path, downloaded=True, size=path.stat().st_size, sha256=sha256)
+            found = digests(path)
+            problem = difference(found, file)
+            return FetchResult(path, True, found.size, found.sha256, problem)
 
 
 def source_url(file: RemoteFile) -> str:
@@ -158,12 +161,19 @@ def _replace(path: Path, file: RemoteFile, downloader: "_ResumableDownloader") -
     pooch.get_logger().setLevel("WARNING")  # what it would say is said by `note`
     pooch.retrieve(
         downloader.url,
-        known_hash=f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}",
+        known_hash=_known_hash(file),
         fname=fresh.name,
         path=path.parent,
         downloader=downloader,
     )
     fresh.replace(path)
+
+
+def _known_hash(file: RemoteFile) -> str | None:
+    """What pooch is to compare; None where only digests of an older copy are known."""
+    if file.digests_of_older_copy:
+        return None
+    return f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}"
 
 
 @contextmanager
@@ -212,9 +222,10 @@ def _verified(path: Path, file: RemoteFile) -> FetchResult | None:
     if file.size is not None and path.stat().st_size != file.size:
         return None  # hundreds of megabytes need not be read to know
     found = digests(path)
-    if difference(found, file) is not None:
+    problem = difference(found, file)
+    if problem is not None and not file.digests_of_older_copy:
         return None
-    return FetchResult(path, downloaded=False, size=found.size, sha256=found.sha256)
+    return FetchResult(path, False, found.size, found.sha256, problem)
 
 
 def _looks_like_html(head: bytes) -> bool:
@@ -319,13 +330,13 @@ class _ResumableDownloader:
         # ever, and every try would leave another.
         Path(output_file).unlink()
         resumed = self._transfer()
-        problem = difference(digests(self.part.path), self.file)
+        problem = self._problem()
         if problem and resumed:
             # Where a server gives no validator, content that changed half-way shows only now.
             self.note(f"{self.file.name}: damaged after resuming, so it is fetched from the start")
             self.part.discard()
             self._transfer()
-            problem = difference(digests(self.part.path), self.file)
+            problem = self._problem()
         if problem:
             self.part.discard()
             raise DataError(
@@ -335,6 +346,12 @@ class _ResumableDownloader:
         _sync(self.part.path)
         self.part.path.replace(output_file)
         self.part.discard()
+
+    def _problem(self) -> str | None:
+        """What is wrong with the part. Whether another copy is whole, its reader has to say."""
+        if self.file.digests_of_older_copy:
+            return None
+        return difference(digests(self.part.path), self.file)
 
     @property
     def _host(self) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of many small images: labelled tables of them, PNG and GIF files, image files read.
+"""Pictures of many small images: labelled tables of them, PNG and GIF files.
 
 Images come as arrays (..., C, H, W) uint8, 0..255, with C = 1 (grey) or 3 (RGB). Small ones are
 enlarged by a whole factor without smoothing, so that every pixel of a model stays a pixel.
@@ -6,18 +6,13 @@ enlarged by a whole factor without smoothing, so that every pixel of a model sta
 
 import io
 import math
-import struct
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-
-from didcli.errors import DataError
+from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
 
@@ -28,8 +23,6 @@ GAP = 4
 LINE = 17
 """Pixels from one line of text to the next."""
 FONT_SIZE = 14
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""That are read. Not all that Pillow knows: some, such as EPS, run other programs."""
 PAPER = (255, 255, 255)
 INK = (20, 20, 20)
 FAINT = (195, 195, 195)
@@ -136,28 +129,6 @@ def draw_slider(picture: Image.Image, fraction: float, low: str, high: str) -> I
     return extended
 
 
-def read_image(path: Path, image_shape: tuple[int, int, int]) -> Pixels:
-    """A file as (C, H, W) of the shape asked for: grey or RGB, cropped about its centre, resized.
-
-    Transparent parts are black. Raises DataError when the file is not an image that can be read.
-    """
-    channels, height, width = image_shape
-    try:
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as file:
-            # Pillow only warns of an image that would unpack to gigabytes.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            upright = ImageOps.exif_transpose(_eight_bits(file))
-            flat = _over_black(upright).convert("L" if channels == 1 else "RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise DataError(f"not an image: {error}", hint=f"Open {path} in a viewer.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"too large an image: {error}", hint=f"Make {path} smaller.") from error
-    # BOX averages: pixels of a model are small, and ringing edges are none that it was trained on.
-    fitted = ImageOps.fit(flat, (width, height), method=Image.Resampling.BOX)
-    pixels = np.asarray(fitted, dtype=np.uint8).reshape(height, width, channels)
-    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
-
-
 def png_bytes(picture: Image.Image) -> bytes:
     """The picture as a PNG file."""
     buffer = io.BytesIO()
@@ -182,21 +153,6 @@ def headings_height(block: Block) -> int:
 def text_width(text: str) -> int:
     """Pixels that the longest line of a text takes; 0 for an empty one."""
     return math.ceil(max((_font().getlength(line) for line in text.splitlines()), default=0))
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits, which Pillow would clip; other images as they are."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
-
-
-def _over_black(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image
-    layered = image.convert("RGBA")
-    black = Image.new("RGBA", layered.size, (0, 0, 0, 255))
-    return Image.alpha_composite(black, layered)
 
 
 def _draw_block(picture: Image.Image, block: Block, plan: Layout, top: int) -> None:

@@ -18,3 +18,6 @@ class RemoteFile:
     git_blob_sha1: str | None
     """SHA-1 of `blob <size>\\0` and then the bytes: the name that git gives to the file."""
     licence: str
+    digests_of_older_copy: bool = False
+    """Whether the digests are known to be of a copy that has been replaced since. A file with
+    others is then not refused, but every user of it says so: see `difference`."""
