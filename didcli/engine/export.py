@@ -106,8 +106,9 @@ def export_model(run: runs.Run, part: Part, file_format: ModelFormat) -> Exporte
     """
     if file_format == "onnx":
         check_onnx_packages()
-    # A copy, on the CPU: a file must not depend on the device it was made on.
-    method = deepcopy(run.method).to("cpu").eval()
+    # A copy, on the CPU and laid out as usual: a file must not depend on the device it was made on.
+    method = deepcopy(run.method).eval()
+    method.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model = _Encoder(method) if part == "encoder" else _Generator(method)
     sizes = run.image_shape if part == "encoder" else (run.latent_dim,)
     low, high = (0.0, 1.0) if part == "encoder" else run.code_range
