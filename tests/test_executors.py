@@ -128,7 +128,7 @@ def test_processes_do_not_outlive_a_killed_parent_and_the_next_one_waits_for_the
     )
     run_locally([endless], again)
     assert ended == {}
-    assert log.read_text().count("stopped at step ") == 2
+    assert "going on from step " in log.read_text()
     assert step_of(endless.folder) > reached
 
 
