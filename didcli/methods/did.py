@@ -3,7 +3,7 @@
 The paper's: a generator G trained against a critic D under WGAN-GP; a Difference Encoder H that
 tells apart what different dimensions change, by a contrastive loss L_H; a Sample Encoder E with
 L_enc = ||E(G(c)) - c||^2, which is the representation. What the paper leaves open is decided
-here as follows (and measured: examples/results holds the ablations).
+here as follows.
 
     c ~ U[-1, 1]^n      z ~ U[-1, 1]^m, optional noise: what no code should hold
     x  = G(c, z)        x' = G(c with c_i changed, z), i uniform over the n dimensions

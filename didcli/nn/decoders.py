@@ -78,8 +78,8 @@ class BroadcastDecoder(nn.Module):
     """Every cell of a 16x16 grid gets all codes and its own position, then sees its neighbours.
 
     A sprite that moves is then a small change of a smooth function of code and position, where
-    the layers of an upsampling decoder must learn each place anew. Of all choices of networks this
-    is the one that matters most to disentanglement (examples/results has the figures).
+    the layers of an upsampling decoder must learn each place anew. DiD on dSprites, 6,000 steps,
+    one seed each: MIG .33 to .37 with this decoder, .05 to .09 with the upsampling one of `stem`.
     Watters et al. 2019, https://arxiv.org/abs/1901.07017, at the resolution of folded pixels.
     """
 
