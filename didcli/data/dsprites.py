@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from didcli.data import _grid
 from didcli.errors import DataError, StorageError, UsageError
 from didcli.interfaces import Dataset
 from didcli.io import records
@@ -85,7 +86,7 @@ class DSprites:
     @cached_property
     def factors(self) -> NDArray[np.int64]:
         """(N, 5) values of the factors, each counted from 0. Read-only, 28 MiB, made when asked."""
-        factors = _factors(0, len(self), self.factor_sizes)
+        factors = _grid.factors(self.factor_sizes)
         factors.setflags(write=False)
         return factors
 
@@ -95,13 +96,7 @@ class DSprites:
         Raises TypeError for rows that are not a vector of whole numbers, IndexError for others
         than 0..N-1; negative ones do not count from the end.
         """
-        rows = np.asarray(rows)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise TypeError(f"expected rows (B,) of integers, got {rows.shape} of {rows.dtype}")
-        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
-            wrong = rows[(rows < 0) | (rows >= len(self))][0]
-            raise IndexError(f"row {wrong} is not within 0..{len(self) - 1}")
-        pixels = np.unpackbits(self._packed.take(rows, axis=0))
+        pixels = np.unpackbits(self._packed.take(_grid.checked_rows(rows, len(self)), axis=0))
         # 0 - 1 is 255 in uint8, and in place this is cheaper than a product.
         return np.negative(pixels, out=pixels).reshape(-1, *self.image_shape)
 
@@ -218,20 +213,11 @@ def _verified(path: Path, file: RemoteFile) -> str:
     return found.sha256
 
 
-def _factors(start: int, stop: int, sizes: tuple[int, ...]) -> NDArray[np.int64]:
-    """(stop - start, K) factors of these rows: a number in mixed radix, the last digit fastest."""
-    rows = np.arange(start, stop, dtype=np.int64)
-    factors = np.empty((len(rows), len(sizes)), dtype=np.int64)
-    for column in reversed(range(len(sizes))):
-        rows, factors[:, column] = np.divmod(rows, sizes[column])
-    return factors
-
-
 def _check_order(path: Path, slabs: Iterable[NDArray[Any]], sizes: tuple[int, ...]) -> None:
     """Raises DataError unless the classes, colour first, are those that the row numbers imply."""
     start = 0
     for slab in slabs:
-        expected = _factors(start, start + len(slab), (1, *sizes))
+        expected = _grid.factors((1, *sizes), start, start + len(slab))
         wrong = np.flatnonzero((slab != expected).any(axis=1))
         if wrong.size:
             first = wrong[0]
