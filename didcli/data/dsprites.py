@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didcli.data import _grid
-from didcli.errors import DataError, StorageError, UsageError
+from didcli.errors import DataError, UsageError
 from didcli.interfaces import Dataset
-from didcli.io import records
-from didcli.io.digests import difference, digests
+from didcli.io import published, records
 from didcli.io.paths import data_dir as choose_folder
 from didcli.io.remote import RemoteFile
 from didcli.render import dsprites as renderer
@@ -176,7 +175,7 @@ def from_official(
 
     Raises DataError when it is not the published file, or has something else than the set.
     """
-    sha256 = _verified(folder / file.name, file)
+    sha256 = published.check(folder / file.name, file, _FETCH_AGAIN).sha256
     read = {".hdf5": hdf5_images, ".npz": npz_images}[Path(file.name).suffix]
     source = f"official sha256:{sha256}"
     packed = records.ensure(
@@ -197,20 +196,6 @@ def _rendered(folder: Path, on_progress: records.OnProgress | None) -> DSprites:
         on_progress,
     )
     return DSprites(packed, source)
-
-
-def _verified(path: Path, file: RemoteFile) -> str:
-    """The SHA-256 of the file at `path`. Raises DataError when it is not the published one."""
-    try:
-        found = digests(path)
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {path}: {error.strerror}", hint="See who may read it."
-        ) from error
-    problem = difference(found, file)
-    if problem is not None:
-        raise DataError(f"{path} is not the published file: {problem}", hint=_FETCH_AGAIN)
-    return found.sha256
 
 
 def _check_order(path: Path, slabs: Iterable[NDArray[Any]], sizes: tuple[int, ...]) -> None:

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from didcli.data._grid import checked_rows, factors
 from didcli.errors import DataError, StorageError, UsageError
 from didcli.interfaces import Dataset
-from didcli.io import records
-from didcli.io.digests import difference, digests
+from didcli.io import published, records
 from didcli.io.paths import ENVIRONMENT_VARIABLE
 from didcli.io.paths import data_dir as choose_folder
 from didcli.io.remote import RemoteFile
@@ -160,7 +159,7 @@ def from_official(
     Raises DataError when it is not the published file, or has something else than the set.
     """
     path = folder / file.name
-    sha256 = _verified(path, file)
+    sha256 = published.check(path, file, _FETCH_AGAIN).sha256
     source = f"official sha256:{sha256}"
     content = records.Content(source, prod(factor_sizes), _IMAGE_BYTES)
     target = folder / f"shapes3d-official-{sha256[:12]}.pixels"
@@ -217,20 +216,6 @@ def _rendered(folder: Path, on_progress: records.OnProgress | None) -> Shapes3D:
         on_poses,
     )
     return Shapes3D(partial(renderer.compose, table), source)
-
-
-def _verified(path: Path, file: RemoteFile) -> str:
-    """The SHA-256 of the file at `path`. Raises DataError when it is not the published one."""
-    try:
-        found = digests(path)
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {path}: {error.strerror}", hint="See who may read it."
-        ) from error
-    problem = difference(found, file)
-    if problem is not None:
-        raise DataError(f"{path} is not the published file: {problem}", hint=_FETCH_AGAIN)
-    return found.sha256
 
 
 def _check_order(path: Path, sizes: tuple[int, ...]) -> None:
