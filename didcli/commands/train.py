@@ -88,6 +88,7 @@ def train(
     did train --data ~/faces --image-size 64    on images of your own
     did train --set method.lambda_h=0.5 --steps 20000 --out runs/half
     did train --resume                          go on with the latest run
+    torchrun --nproc-per-node 4 -m didcli train     one run by four processes or GPUs
     did traverse "$(did train)" --dim 3
 
     Flags win over --set, --set over --config, --config over the preset. Ctrl-C and SIGTERM save a
@@ -95,73 +96,85 @@ def train(
     """
     if resume and force:
         raise UsageError("--resume and --force contradict each other", hint="Give one of them.")
-    options.say("did train: getting ready ...", quiet)  # importing torch takes seconds
+    # Importing torch takes seconds. Of processes that torchrun starts, the first speaks for all.
+    options.say("did train: getting ready ...", quiet or os.environ.get("RANK", "0") != "0")
 
-    from didcli.engine import runs
+    from didcli.engine import processes, runs
     from didcli.engine import train as engine
     from didcli.io.progress import Update, progress
 
-    if resume and out is None:
-        out = runs.latest_started(runs_dir)
-    flags = _flags(
-        method={"name": method},
-        data={**_dataset(data), "image_size": image_size, "strict": strict},
-        train={
-            "steps": steps,
-            "seed": seed,
-            "device": device,
-            "precision": precision,
-            "threads": threads,
-        },
-    )
-    resolved = _resolve(preset, config, assignments or [], flags, out if resume else None)
-    folder = out or runs.new_path(resolved, runs_dir)
-    total = resolved.train.steps
+    with processes.joined():
+        first = processes.is_first()
+        quiet = quiet or not first
+        if resume and out is None:
+            out = runs.latest_started(runs_dir)
+        flags = _flags(
+            method={"name": method},
+            data={**_dataset(data), "image_size": image_size, "strict": strict},
+            train={
+                "steps": steps,
+                "seed": seed,
+                "device": device,
+                "precision": precision,
+                "threads": threads,
+            },
+        )
+        resolved = _resolve(preset, config, assignments or [], flags, out if resume else None)
+        # Its name has the time in it, which a second process may see a second later.
+        folder = Path(processes.from_first(str(out or runs.new_path(resolved, runs_dir))))
+        total = resolved.train.steps
 
-    with graceful_stop() as stop, options.data_progress(quiet) as on_data, ExitStack() as shown:
-        options.say(f"run folder {folder}", quiet)
-        update: Update | None = None
-        note = ""
+        with graceful_stop() as stop, options.data_progress(quiet) as on_data, ExitStack() as shown:
+            options.say(f"run folder {folder}", quiet)
+            update: Update | None = None
+            note = ""
 
-        def on_start(text: str, step: int) -> None:
-            nonlocal update
-            options.say(f"{text}, going on from step {step}" if step else text, quiet)
-            update = shown.enter_context(
-                progress("Training", total=total, unit="steps", with_rate=False, quiet=quiet)
+            def on_start(text: str, step: int) -> None:
+                nonlocal update
+                options.say(f"{text}, going on from step {step}" if step else text, quiet)
+                update = shown.enter_context(
+                    progress("Training", total=total, unit="steps", with_rate=False, quiet=quiet)
+                )
+
+            def on_step(step: int) -> None:
+                if update is not None:
+                    update(step, note=note)
+
+            def on_log(report: "Report") -> None:
+                nonlocal note
+                note = _describe(report)
+
+            outcome = engine.run(
+                resolved,
+                folder,
+                resume=resume,
+                force=force,
+                data_dir=data_dir,
+                watcher=engine.Watcher(
+                    on_start=on_start,
+                    on_step=on_step,
+                    on_log=on_log,
+                    on_warning=lambda text: options.say(f"warning: {text}", quiet),
+                    on_data=on_data,
+                    should_stop=stop.requested,
+                ),
             )
-
-        def on_step(step: int) -> None:
-            if update is not None:
-                update(step, note=note)
-
-        def on_log(report: "Report") -> None:
-            nonlocal note
-            note = _describe(report)
-
-        outcome = engine.run(
-            resolved,
-            folder,
-            resume=resume,
-            force=force,
-            data_dir=data_dir,
-            watcher=engine.Watcher(
-                on_start=on_start,
-                on_step=on_step,
-                on_log=on_log,
-                on_warning=lambda text: options.say(f"warning: {text}", quiet),
-                on_data=on_data,
-                should_stop=stop.requested,
-            ),
-        )
-    if not outcome.finished:
-        options.say(f"stopped at step {outcome.step}, saved; go on with --resume", quiet)
-        stop.leave()
-    if as_json:
-        options.print_json(
-            {"schema": 1, "run": str(folder), "step": outcome.step, "config": resolved.to_dict()}
-        )
-    else:
-        typer.echo(folder)
+        if not outcome.finished:
+            options.say(f"stopped at step {outcome.step}, saved; go on with --resume", quiet)
+            stop.leave()
+        if not first:
+            return
+        if as_json:
+            options.print_json(
+                {
+                    "schema": 1,
+                    "run": str(folder),
+                    "step": outcome.step,
+                    "config": resolved.to_dict(),
+                }
+            )
+        else:
+            typer.echo(folder)
 
 
 def _resolve(

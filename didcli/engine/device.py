@@ -36,6 +36,24 @@ def choose_device(asked: str) -> torch.device:
     return torch.device(wanted)
 
 
+def choose_shared_device(asked: str, process: int, processes: int) -> torch.device:
+    """The device of one of the processes of a run on this machine: a GPU for each, or the CPU.
+
+    process: its number, from 0, which is that of its GPU. `auto` is GPUs where there are any.
+    Raises UsageError when there are too few, or another kind of device is asked for.
+    """
+    gpus = torch.cuda.device_count()
+    if asked == "cpu" or (asked == "auto" and not gpus):
+        return torch.device("cpu")
+    if asked not in {"auto", "cuda"} or gpus < processes:
+        raise UsageError(
+            f"device {asked!r} cannot be had by each of {processes} processes; "
+            f"present: {', '.join(available_devices())}",
+            hint="Pass --device cuda with no more processes than GPUs, or --device cpu.",
+        )
+    return torch.device("cuda", process)
+
+
 def choose_precision(asked: Precision, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 where the hardware computes in it, float32 elsewhere.
 
@@ -52,12 +70,14 @@ def choose_precision(asked: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if asked == "bf16" or fast else torch.float32
 
 
-def choose_threads(asked: int) -> int:
-    """0 is one thread for each core that this process may use."""
+def choose_threads(asked: int, processes: int = 1) -> int:
+    """0 is one thread for each core that this process may use, less what goes to the others of
+    `processes` that do the same on this machine."""
     if asked:
         return asked
     affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(cores // processes, 1)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:

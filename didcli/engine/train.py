@@ -1,9 +1,14 @@
-"""The training loop, the same for every method."""
+"""The training loop, the same for every method.
+
+Where torchrun has started several processes, each goes through it with its share of every batch,
+and the first one alone writes the run folder.
+"""
 
 import json
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +20,12 @@ import didcli
 from didcli.config import RunConfig
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import device as devices
-from didcli.engine import runs
+from didcli.engine import processes, runs
 from didcli.engine.traverse import training_picture
 from didcli.errors import DivergedError, RunError
 from didcli.interfaces import Dataset, Method
 from didcli.io.atomic import write_text
+from didcli.nn import parallel
 
 COLLAPSE_FROM = 1_000
 """Steps before which a generator is not yet judged."""
@@ -96,24 +102,31 @@ def run(
     """
     watcher = watcher or Watcher()
     # Setup.
-    device = devices.choose_device(config.train.device)
+    parallel.check_divisible(config.train.batch_size, "images of a batch (train.batch_size)")
+    device = _device(config.train.device)
     precision = devices.choose_precision(config.train.precision, device)
-    threads = devices.choose_threads(config.train.threads)
+    threads = devices.choose_threads(config.train.threads, processes.local()[1])
     torch.set_num_threads(threads)
-    runs.claim(out, resume=resume, force=force)
-    with runs.locked(out):
+    first = processes.is_first()
+    if first:
+        runs.claim(out, resume=resume, force=force)
+    with runs.locked(out) if first else nullcontext():
         dataset = runs.load_dataset(config, data_dir, on_progress=watcher.on_data)
         module = runs.build_method(config, dataset.image_shape)
         # Channels last: convolutions in bfloat16 are fastest so, on CPUs and on GPUs.
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         first_step = 0
-        if force:
+        if force and first:
             runs.clear(out)
         if resume and (out / checkpoints.FILE_NAME).exists():
             first_step = _resume(out, module, config, dataset)
-        write_text(out / runs.CONFIG_NAME, config.to_yaml())
+        processes.check_equal(module, f"{first_step} {config.to_dict()} {dataset.source}")
+        if first:
+            write_text(out / runs.CONFIG_NAME, config.to_yaml())
         trainer = _Trainer(module, dataset, config, out, device, precision, watcher)
         where = devices.describe(device, precision, threads)
+        if parallel.processes() > 1:
+            where += f", {parallel.processes()} processes"
         trainer.log_start(first_step, where)
         # Where a dataset has something to say of itself: files left out, a doubtful origin.
         for note in getattr(dataset, "notes", ()):
@@ -140,6 +153,8 @@ class _Trainer:
         self.module, self.method = module, cast("Method", module)
         self.dataset, self.config, self.out = dataset, config, out
         self.device, self.precision, self.watcher = device, precision, watcher
+        self.first = processes.is_first()
+        """Whether this process writes."""
 
     def fit(self, first_step: int) -> Outcome:
         train = self.config.train
@@ -151,11 +166,12 @@ class _Trainer:
             done = step + 1
             last = done == train.steps
             self.watcher.on_step(done)
-            stopping = not last and self.watcher.should_stop()
+            stopping = not last and processes.any_of(self.watcher.should_stop())
 
-            # Log. float() waits for the device, so not on every step.
+            # Log. Values wait for the device, so not on every step.
             if last or stopping or done % train.log_every == 0 or done % train.save_every == 0:
-                values = {name: float(value) for name, value in losses.items()}
+                whole = parallel.mean(torch.stack(list(losses.values())))
+                values = dict(zip(losses, whole.tolist(), strict=True))
                 self._check_finite(done, values)
                 if last or done % train.log_every == 0:
                     self._log(clock.report(done, values))
@@ -167,10 +183,12 @@ class _Trainer:
             if train.picture_every and (last or done % train.picture_every == 0):
                 self._draw()
             if stopping:
-                return Outcome(self.out, done, finished=False)
+                break
         if saved != done or not (self.out / checkpoints.FILE_NAME).exists():
             self.save(done)
-        return Outcome(self.out, done, finished=True)
+        # Together: torchrun ends the others when one leaves a run that was stopped.
+        processes.any_of(False)
+        return Outcome(self.out, done, finished=done == train.steps)
 
     def _step(self, step: int) -> Mapping[str, torch.Tensor]:
         """One batch and one update: a function of (seed, step) and of the weights, no more."""
@@ -178,12 +196,14 @@ class _Trainer:
         rows = np.random.default_rng((train.seed, step)).integers(
             len(self.dataset), size=train.batch_size
         )
-        images = runs.to_unit_range(self.dataset.images(rows), self.device)
+        images = runs.to_unit_range(self.dataset.images(parallel.share(rows)), self.device)
         rng = step_generator(train.seed, step, self.device)
         with devices.autocast(self.device, self.precision):
             return self.method.train_step(images, rng, step)
 
     def save(self, step: int) -> None:
+        if not self.first:
+            return
         checkpoints.save(
             self.out / checkpoints.FILE_NAME,
             self.module,
@@ -196,6 +216,8 @@ class _Trainer:
 
     def log_start(self, step: int, where: str) -> None:
         """Begin log.jsonl, or drop the lines of steps that are going to be done again."""
+        if not self.first:
+            return
         path = self.out / runs.LOG_NAME
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and step else []
         kept = [line for line in lines if _step_of(line) <= step]
@@ -222,6 +244,8 @@ class _Trainer:
         self.watcher.on_warning(text)
 
     def _write_log(self, **fields: Any) -> None:
+        if not self.first:
+            return
         with (self.out / runs.LOG_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"schema": 1, **fields, "time": round(time.time(), 3)}) + "\n")
 
@@ -237,6 +261,8 @@ class _Trainer:
         )
 
     def _draw(self) -> None:
+        if not self.first:
+            return
         self.module.eval()
         training_picture(self.method, self.dataset, self.device).save(self.out / runs.PICTURE_NAME)
         self.module.train()
@@ -268,6 +294,15 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def _device(asked: str) -> torch.device:
+    if parallel.processes() == 1:
+        return devices.choose_device(asked)
+    device = devices.choose_shared_device(asked, *processes.local())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL and the autograd threads work on the current one
+    return device
 
 
 def _resume(out: Path, module: torch.nn.Module, config: RunConfig, dataset: Dataset) -> int:

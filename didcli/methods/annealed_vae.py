@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from didcli.nn import parallel
 from didcli.nn.settings import Count, Weight
 from didcli.nn.vae import Posterior, Vae, VaeConfig
 
@@ -35,7 +36,7 @@ def regulariser(
     config: Config, _posterior: Posterior, kl: Tensor, step: int
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     c = capacity(config, step)
-    return config.gamma * (kl - c).abs(), {"capacity": torch.full_like(kl, c)}
+    return config.gamma * (parallel.mean(kl) - c).abs(), {"capacity": torch.full_like(kl, c)}
 
 
 def capacity(config: Config, step: int) -> float:

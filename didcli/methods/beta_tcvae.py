@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from torch import Tensor
 
+from didcli.nn import parallel
 from didcli.nn import vae_losses as losses
 from didcli.nn.settings import Weight
 from didcli.nn.vae import Posterior, Vae, VaeConfig
@@ -36,7 +37,8 @@ def build(config: Config, image_shape: tuple[int, int, int]) -> Vae:
 def regulariser(
     config: Config, posterior: Posterior, kl: Tensor, _step: int
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
-    log_density = losses.pairwise_log_density(posterior.codes, posterior.mean, posterior.log_var)
+    whole = Posterior(*(parallel.gather(part) for part in posterior))
+    log_density = losses.pairwise_log_density(whole.codes, whole.mean, whole.log_var)
     if config.estimator == "mss":
         log_weights = losses.stratified_log_weights(log_density, config.dataset_size)
     else:

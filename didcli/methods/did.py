@@ -26,7 +26,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from didcli.nn import losses
+from didcli.nn import losses, parallel
 from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder
 from didcli.nn.networks import Family, ImageEncoder
@@ -144,14 +144,16 @@ class Did(nn.Module):
         noisy = _InstanceNoise(cfg.instance_noise, rng)
 
         # Pairs. One pass through G makes both images of every pair; their first images also serve
-        # as the fakes of both adversarial losses.
+        # as the fakes of both adversarial losses. Drawn for the batch of all processes.
         count = len(images)
-        pairs = min(cfg.pairs or count, count) if cfg.lambda_h > 0 else 0
-        codes, moved, changed = draw_pairs(cfg, count, images.device, rng)
-        z = _uniform((count, cfg.noise_dim), images.device, rng)
+        whole = count * parallel.processes()
+        pairs = min(cfg.pairs or whole, whole) if cfg.lambda_h > 0 else 0
+        parallel.check_divisible(pairs, "pairs (method.pairs)")
+        codes, moved, changed = draw_pairs(cfg, whole, images.device, rng)
+        z = _uniform((whole, cfg.noise_dim), images.device, rng)
         inputs = torch.cat((codes, z), dim=1)
         others = torch.cat((moved, z), dim=1)[:pairs]
-        generated = noisy(self.g(torch.cat((inputs, others))))
+        generated = noisy(self.g(parallel.share(torch.cat((inputs, others)))))
         fakes = generated[:count]
 
         # Critic.
@@ -167,12 +169,14 @@ class Did(nn.Module):
         # reaches G through them is scaled at the images.
         with frozen(self.d):
             adversarial = self._generator_loss(fakes)
-        encoding = F.mse_loss(self.e(losses.scale_gradient(fakes, cfg.lambda_e)), codes)
+        encoded = self.e(losses.scale_gradient(fakes, cfg.lambda_e))
+        encoding = F.mse_loss(encoded, parallel.share(codes))
         total = adversarial + encoding
         logs = {"critic": critic_loss, "generator": adversarial, "encoding": encoding}
         if pairs:
             seen = losses.scale_gradient(generated, lambda_h(cfg, step))
-            differences = self.h(seen[:pairs], seen[count:])
+            firsts = seen[: pairs // parallel.processes()]
+            differences = parallel.gather(self.h(firsts, seen[count:]))
             contrast = self._contrast(differences, changed[:pairs])
             total = total + contrast
             logs["contrast"] = contrast
@@ -183,8 +187,8 @@ class Did(nn.Module):
         decay = min(cfg.ema, (1 + step) / (10 + step))
         move_average(self.g_ema, self.g, decay)
         move_average(self.e_ema, self.e, decay)
-        logs |= {"fake_mean": fakes.mean(), "fake_sd": fakes.std()}
-        logs |= {"real_mean": reals.mean(), "real_sd": reals.std()}
+        logs["fake_mean"], logs["fake_sd"] = parallel.moments(fakes)
+        logs["real_mean"], logs["real_sd"] = parallel.moments(reals)
         return {name: value.detach() for name, value in logs.items()}
 
     @torch.no_grad()
@@ -210,7 +214,8 @@ class Did(nn.Module):
         with torch.autocast(reals.device.type, enabled=False):
             if self.config.adversary == "nonsaturating":
                 return losses.r1_penalty(self.d, reals)
-            mix = torch.rand((len(reals), 1, 1, 1), generator=rng, device=reals.device)
+            size = (len(reals) * parallel.processes(), 1, 1, 1)
+            mix = parallel.share(torch.rand(size, generator=rng, device=reals.device))
             return losses.gradient_penalty(self.d, reals, fakes, mix)
 
     def _generator_loss(self, fakes: Tensor) -> Tensor:
@@ -285,8 +290,10 @@ class _InstanceNoise:
     def __call__(self, images: Tensor) -> Tensor:
         if self.sd == 0:
             return images
-        noise = torch.empty_like(images).normal_(0.0, self.sd, generator=self.rng)
-        return images + noise
+        # Laid out in memory as the images are: that decides which number goes to which pixel.
+        size = (len(images) * parallel.processes(), *images.shape[1:])
+        noise = images.new_empty_strided(size, torch.empty_like(images).stride())
+        return images + parallel.share(noise.normal_(0.0, self.sd, generator=self.rng))
 
 
 def _uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:

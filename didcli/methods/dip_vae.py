@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from didcli.nn import parallel
 from didcli.nn import vae_losses as losses
 from didcli.nn.settings import Weight
 from didcli.nn.vae import Posterior, Vae, VaeConfig
@@ -40,8 +41,9 @@ def regulariser(
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     # In float32: autocast would take the covariance in bfloat16.
     with torch.autocast(kl.device.type, enabled=False):
-        matrix = losses.covariance(posterior.mean)
+        matrix = losses.covariance(parallel.gather(posterior.mean))
         if config.variant == "ii":
-            matrix = matrix + torch.diag(posterior.log_var.exp().mean(dim=0))
+            variance = parallel.gather(posterior.log_var).exp()
+            matrix = matrix + torch.diag(variance.mean(dim=0))
         penalty = losses.identity_penalty(matrix, config.lambda_od, config.lambda_d)
     return kl + penalty, {"dip": penalty}

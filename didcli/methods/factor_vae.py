@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from didcli.nn import parallel
 from didcli.nn import vae_losses as losses
 from didcli.nn.networks import mlp
 from didcli.nn.settings import Count, Momentum, Rate, Weight
@@ -54,7 +55,7 @@ class FactorVae(nn.Module):
     def train_step(self, images: Tensor, rng: torch.Generator, step: int) -> Mapping[str, Tensor]:
         posterior, logs = self.vae.update(images, rng, step)
         codes = posterior.codes  # detached: the discriminator's loss is not the encoder's
-        permuted = losses.permute_codes(codes, rng)
+        permuted = parallel.share(losses.permute_codes(parallel.gather(codes), rng))
         logits = self.d(torch.cat((codes, permuted))).float()
         discriminator = losses.permutation_discriminator(*logits.chunk(2))
         descend(discriminator, [self.optimisers["d"]])

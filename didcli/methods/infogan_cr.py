@@ -20,6 +20,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from didcli.nn import parallel
 from didcli.nn.infogan import (
     FEATURES,
     InfoGan,
@@ -61,7 +62,9 @@ class InfoGanCr(nn.Module):
         cfg = self.config
         if step < cfg.cr_from:
             return self.gan.update(images, rng)
-        first, second, shared = draw_sharing_pairs(cfg, len(images), images.device, rng)
+        whole = len(images) * parallel.processes()
+        drawn = draw_sharing_pairs(cfg, whole, images.device, rng)
+        first, second, shared = (parallel.share(part) for part in drawn)
 
         # Classifier.
         with torch.no_grad():

@@ -15,7 +15,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from didcli.nn import losses
+from didcli.nn import losses, parallel
 from didcli.nn.decoders import image_decoder
 from didcli.nn.networks import CLASSIC_CHANNELS, SLOPE, Family, conv_trunk
 from didcli.nn.settings import Count, Momentum, Rate, Weight
@@ -90,7 +90,8 @@ class InfoGan(nn.Module):
         term: a further term of G's loss, computed anew for each of its steps.
         """
         cfg = self.config
-        inputs = draw_inputs(cfg, len(images), images.device, rng)
+        whole = len(images) * parallel.processes()
+        inputs = parallel.share(draw_inputs(cfg, whole, images.device, rng))
         codes = inputs[:, : cfg.latent_dim]
 
         # Discriminator and Q.
@@ -114,8 +115,8 @@ class InfoGan(nn.Module):
             descend(total, [self.optimisers["g"]])
 
         logs = {"critic": critic, "generator": adversarial, "information": information}
-        logs |= {"fake_mean": fakes.mean(), "fake_sd": fakes.std()}
-        logs |= {"real_mean": images.mean(), "real_sd": images.std()}
+        logs["fake_mean"], logs["fake_sd"] = parallel.moments(fakes)
+        logs["real_mean"], logs["real_sd"] = parallel.moments(images)
         return {name: value.detach() for name, value in logs.items()}
 
     @torch.no_grad()
@@ -169,14 +170,14 @@ class Generator(nn.Module):
             layers += [
                 nn.Linear(before, after),
                 nn.ReLU(),
-                nn.BatchNorm1d(after, momentum=MOMENTUM),
+                parallel.BatchNorm(after, momentum=MOMENTUM),
             ]
         layers.append(nn.Unflatten(1, (widths[0], side, side)))
         for before, after in pairwise(widths):
             layers += [
                 nn.ConvTranspose2d(before, after, 4, stride=2, padding=1),
                 nn.LeakyReLU(SLOPE),
-                nn.BatchNorm2d(after, momentum=MOMENTUM),
+                parallel.BatchNorm(after, momentum=MOMENTUM),
             ]
         layers.append(nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
         self.layers = with_published_weights(nn.Sequential(*layers))

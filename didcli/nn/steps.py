@@ -1,17 +1,23 @@
 """What methods share in taking a training step, and in looking at a network between two."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from didcli.nn import parallel
 
-def descend(loss: Tensor, optimisers: Iterable[torch.optim.Optimizer]) -> None:
-    """One step of each optimiser along the gradient of `loss`, a scalar."""
+
+def descend(loss: Tensor, optimisers: Collection[torch.optim.Optimizer]) -> None:
+    """One step of each optimiser along the gradient of `loss`, a scalar.
+
+    Of the mean of `loss` over processes, where there are several: see `didcli.nn.parallel`.
+    """
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    parallel.average_gradients(optimisers)
     for optimiser in optimisers:
         optimiser.step()
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from didcli.nn import parallel
 from didcli.nn.decoders import image_decoder
 from didcli.nn.networks import Family, ImageEncoder
 from didcli.nn.settings import Count, Momentum, Rate
@@ -43,7 +44,7 @@ class Posterior(NamedTuple):
 
 Regulariser = Callable[[Posterior, Tensor, int], tuple[Tensor, Mapping[str, Tensor]]]
 """(posterior, its KL to the prior, step) -> what is added to the reconstruction loss, and further
-scalars to log."""
+scalars to log. Posterior and KL are of this process's share of the batch."""
 
 
 class Vae(nn.Module):
@@ -97,5 +98,6 @@ class Vae(nn.Module):
 def sample_posterior(parameters: Tensor, rng: torch.Generator) -> Posterior:
     """parameters: (B, 2 D), means and then log variances. The sample is differentiable in them."""
     mean, log_var = parameters.chunk(2, dim=1)
-    noise = torch.randn(mean.shape, generator=rng, device=mean.device)
+    size = (len(mean) * parallel.processes(), mean.shape[1])
+    noise = parallel.share(torch.randn(size, generator=rng, device=mean.device))
     return Posterior(mean, log_var, mean + torch.exp(0.5 * log_var) * noise)
