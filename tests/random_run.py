@@ -6,18 +6,21 @@ from pathlib import Path
 import numpy as np
 
 from didcli import config
-from didcli.data.dsprites import DSprites
+from didcli.data import dsprites
+from didcli.data._stored import StoredImages
 from didcli.engine import checkpoint, runs
 
 FACTOR_SIZES = (3, 2, 4, 5, 5)
 LATENT_DIM = 6
 SOURCE = "random"
+IMAGE_SHAPE = (1, 64, 64)
 
 
-def make_dataset() -> DSprites:
-    """600 images of 64 x 64 random black and white pixels."""
-    bits = np.random.default_rng(0).integers(0, 256, size=(prod(FACTOR_SIZES), 512), dtype=np.uint8)
-    return DSprites(bits, SOURCE, FACTOR_SIZES)
+def make_dataset(factor_sizes: tuple[int, ...] = FACTOR_SIZES) -> StoredImages:
+    """An image of 64 x 64 random black and white pixels for each combination, by default 600."""
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 256, size=(prod(factor_sizes), 512), dtype=np.uint8)
+    return dsprites.from_bits(bits, SOURCE, factor_sizes)
 
 
 def make_run(folder: Path) -> Path:
@@ -28,11 +31,11 @@ def make_run(folder: Path) -> Path:
     folder.mkdir(parents=True)
     checkpoint.save(
         folder / checkpoint.FILE_NAME,
-        runs.build_method(settings, DSprites.image_shape),
+        runs.build_method(settings, IMAGE_SHAPE),
         step=7,
         config=settings.to_dict(),
         source=SOURCE,
-        image_shape=DSprites.image_shape,
+        image_shape=IMAGE_SHAPE,
         versions={},
     )
     return folder

@@ -1,15 +1,18 @@
 import hashlib
 import io
+import struct
 import tarfile
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
+from published_files import with_md5
 
 from didcli.data import cars3d
 from didcli.errors import DataError, UsageError
-from didcli.io.remote import RemoteFile
 
 TINY = (2, 3, 4)
 """Elevations, azimuths, cars."""
@@ -56,12 +59,6 @@ def official(**changes):
     return {**cars, f"data/cars/{NAMES[1]}.mat": mat(number[NAMES[1]], **changes)}
 
 
-def published(path):
-    raw = path.read_bytes()
-    md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-    return RemoteFile("", path.name, None, None, md5, None, "")
-
-
 def read(path):
     return np.concatenate(list(cars3d.archive_images(path, TINY)))
 
@@ -91,7 +88,7 @@ def test_images_are_resized_as_in_disentanglement_lib(tmp_path):
 
 
 def test_the_archive_is_converted_once_and_named(tmp_path):
-    file = published(write(tmp_path / "cars.tar.gz", official()))
+    file = with_md5(write(tmp_path / "cars.tar.gz", official()))
     sha256 = hashlib.sha256((tmp_path / file.name).read_bytes()).hexdigest()
     progress = []
     for _ in range(2):
@@ -145,13 +142,74 @@ def test_an_archive_of_something_else_is_refused(tmp_path, members, match):
 )
 def test_a_damaged_archive_is_refused_with_and_without_its_digest(tmp_path, damage):
     path = write(tmp_path / "cars.tar.gz", official())
-    file = published(path)
+    file = with_md5(path)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match="is not what it should be"):
         read(path)
     with pytest.raises(DataError, match="is not the published file: expected MD5"):
         cars3d.from_official(tmp_path, file, factor_sizes=TINY)
     assert not list(tmp_path.glob("*.pixels"))
+
+
+def packed(variable: bytes) -> bytes:
+    content = zlib.compress(variable, 9)
+    return struct.pack("<II", 15, len(content)) + content
+
+
+def variables(content: bytes) -> list[bytes]:
+    """The variables of a .mat file, unpacked."""
+    found = []
+    position = 128
+    while position < len(content):
+        length = struct.unpack_from("<I", content, position + 4)[0]
+        found.append(zlib.decompress(content[position + 8 :][:length]))
+        position += 8 + length
+    return found
+
+
+@pytest.mark.parametrize("kept", [0, 2**20, 2**27])
+@pytest.mark.parametrize("claimed", [2**27, 2**32 - 1])
+def test_a_variable_that_claims_more_than_it_has_is_not_allocated_for(tmp_path, kept, claimed):
+    """scipy would make room for as many bytes as the pixels are said to have."""
+    whole = mat(1)
+    im = variables(whole)[0]
+    pixels = im.index(struct.pack("<II", 2, 128 * 128 * 3 * 6))
+    bomb = im[:pixels] + struct.pack("<II", 2, claimed) + bytes(kept)
+    members = official() | {"data/cars/car_001_mesh.mat": whole[:128] + packed(bomb)}
+    path = write(tmp_path / "cars.tar.gz", members)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"car_001_mesh\.mat is not what it should be"):
+        read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # What is unpacked in between, never what is claimed.
+    assert peak < 3 * cars3d._LARGEST_MEMBER
+
+
+def test_variables_together_are_no_larger_than_a_car(tmp_path, monkeypatch):
+    monkeypatch.setattr(cars3d, "_LARGEST_MEMBER", 2**19)
+    path = write(tmp_path / "cars.tar.gz", official())
+    assert len(read(path)) == 24
+    path = write(tmp_path / "cars.tar.gz", official(mask=np.zeros(2**18, np.uint8)))
+    with pytest.raises(DataError, match="too large for a car"):
+        read(path)
+
+
+@pytest.mark.parametrize("form", ["4", "5"])
+def test_files_that_are_not_packed_are_read_if_of_version_5(tmp_path, form):
+    buffer = io.BytesIO()
+    im = variables(mat(1))[0]
+    if form == "5":
+        buffer.write(mat(1)[:128] + im)
+    else:
+        scipy.io.savemat(buffer, {"im": np.zeros((2, 2))}, format="4")
+    members = official() | {"data/cars/car_001_mesh.mat": buffer.getvalue()}
+    path = write(tmp_path / "cars.tar.gz", members)
+    if form == "5":
+        assert len(read(path)) == 24
+    else:
+        with pytest.raises(DataError, match=r"expected a \.mat file of version 5"):
+            read(path)
 
 
 def test_a_link_in_the_archive_is_not_followed(tmp_path):

@@ -34,6 +34,7 @@ class TinyModule(ModuleType):
     FACTOR_NAMES = ("shape", "scale")
     FACTOR_SIZES = (3, 6)
     Source = Literal["auto", "official", "rendered"]
+    RENDERED = "like the published images, but not those"
 
     def __init__(self, url: str) -> None:
         super().__init__("tiny")
@@ -233,30 +234,73 @@ def test_the_listing_says_what_there_is_and_what_is_here(did):
     did("tiny")
     assert did("--list").stdout.splitlines() == [
         "tiny",
+        "  images    18",
         "  factors   shape 3, scale 6",
         "  official  tiny.bin, 13 B, CC0: here",
         "  official  tiny.npz, 13 B, CC0: not here",
-        "  rendered  drawn on this machine, no download: not here",
+        "  rendered  like the published images, but not those",
+        "  here      official",
     ]
+
+
+def test_the_listing_of_what_is_not_here_says_how_to_get_it(did, tiny):
+    tiny.SOURCES = (tiny.SOURCES,)
+    assert did("--list").stdout.splitlines()[-3:] == [
+        "  official  2 files, 26 B, CC0: not here",
+        "  rendered  like the published images, but not those",
+        "  here      nothing yet: rendered when first needed",
+    ]
+    tiny.Source = Literal["official"]
+    assert did("--list").stdout.splitlines()[-1] == "  here      nothing: did download tiny"
+    tiny.KINDS = ("a", "b")
+    tiny.SOURCES = tiny.SOURCES[0]
+    lines = did("--list").stdout.splitlines()
+    assert lines[1] == "  images    18, of each kind"
+    assert lines[-1] == "  here      nothing: did download tiny --kind KIND"
+
+
+def test_of_several_files_the_listing_says_how_many_are_here(did, tiny, tmp_path):
+    tiny.SOURCES = (tiny.SOURCES,)
+    (tmp_path / "tiny.npz").touch()
+    assert "  official  2 files, 26 B, CC0: 1 of 2 here" in did("--list").stdout.splitlines()
+    assert json.loads(did("--list", "--json").stdout)["datasets"][0]["source_here"] is None
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_listing_keeps_to_the_width_of_the_terminal(did, tiny, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    tiny.FACTOR_NAMES, tiny.FACTOR_SIZES = [f"factor_{k}" for k in range(30)], range(30)
+    lines = did("--list").stdout.splitlines()
+    assert min(columns, 100) - 15 < max(map(len, lines)) <= min(columns, 100)
+    # A factor and its number are not torn apart.
+    text = "\n".join(lines)
+    assert all(f"factor_{k} {k}" in text for k in range(30))
 
 
 def test_the_listing_as_json(did, tmp_path):
     did("tiny", "--source", "rendered")
     listing = json.loads(did("--list", "--json").stdout)
     assert listing["schema"] == 1
+    assert listing["data_dir"] == str(tmp_path)
     (tiny,) = listing["datasets"]
+    assert tiny["images"] == 18
     assert tiny["factors"] == {"shape": 3, "scale": 6}
     assert [file["default"] for file in tiny["files"]] == [True, False]
     assert [file["here"] for file in tiny["files"]] == [False, False]
+    assert [file["licence"] for file in tiny["files"]] == ["CC0", "CC0"]
     assert tiny["rendered"] == [str(tmp_path / "tiny-rendered-v3.bits")]
+    assert tiny["rendered_means"] == TinyModule.RENDERED
+    assert tiny["source_here"] == "rendered"
 
 
-def test_a_set_with_nothing_to_offer_is_listed_and_refused(did, tiny):
-    tiny.SOURCES = ()
+def test_a_set_with_nothing_to_offer_says_what_it_is_and_is_refused(did, tiny):
+    tiny.SOURCES = tiny.FACTOR_NAMES = tiny.FACTOR_SIZES = ()
     tiny.Source = None
-    assert did("--list", "tiny").stdout.splitlines()[-1] == "  nothing to download"
-    with pytest.raises(UsageError, match="no published file"):
+    tiny.ABOUT = "your own images"
+    assert did("--list", "tiny").stdout.splitlines() == ["tiny", "  what      your own images"]
+    with pytest.raises(UsageError, match="no published file") as caught:
         did("tiny")
+    assert caught.value.hint == "your own images"
     with pytest.raises(UsageError, match="cannot be drawn"):
         did("tiny", "--source", "rendered")
 
@@ -264,8 +308,11 @@ def test_a_set_with_nothing_to_offer_is_listed_and_refused(did, tiny):
 def test_every_dataset_of_the_registry_can_be_listed():
     result = run("--list", "--json")
     assert result.returncode == 0
-    listed = [dataset["name"] for dataset in json.loads(result.stdout)["datasets"]]
-    assert listed == registry.names("data")
+    listed = json.loads(result.stdout)["datasets"]
+    assert [dataset["name"] for dataset in listed] == registry.names("data")
+    for dataset in listed:
+        assert dataset["files"] or dataset["about"]
+        assert not dataset["can_render"] or dataset["rendered_means"]
 
 
 @pytest.mark.parametrize("name", registry.names("data"))

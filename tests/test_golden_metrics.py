@@ -71,19 +71,11 @@ def test_sap_continuous(name):
 
 @each_seed
 @each_set
-def test_beta_vae(name, seed):
-    expected = reference(name, seed, "beta_vae")
-    found = score("beta_vae", name, seed)
-    assert found.scores["beta_vae"] == pytest.approx(expected["eval_accuracy"], abs=1e-12)
-    assert found.details["train_accuracy"] == pytest.approx(expected["train_accuracy"], abs=1e-12)
-
-
-@each_seed
-@each_set
-def test_factor_vae(name, seed):
-    expected = reference(name, seed, "factor_vae")
-    found = score("factor_vae", name, seed)
-    assert found.scores["factor_vae"] == pytest.approx(expected["eval_accuracy"], abs=1e-12)
+@pytest.mark.parametrize("metric", ["beta_vae", "factor_vae"])
+def test_accuracies_of_predicting_the_fixed_factor(metric, name, seed):
+    expected = reference(name, seed, metric)
+    found = score(metric, name, seed)
+    assert found.scores[metric] == pytest.approx(expected["eval_accuracy"], abs=1e-12)
     assert found.details["train_accuracy"] == pytest.approx(expected["train_accuracy"], abs=1e-12)
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from didcli.io import pictures
-from didcli.io.pictures import GAP, Block
+from didcli.io.pictures import GAP, LINE, Block
 
 GREY = np.arange(2 * 3, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * 40 * np.ones((1, 64, 64), np.uint8)
 """(2, 3, 1, 64, 64): each image of one grey, 0, 40, 80 in the first row, 120, 160, 200 below."""
@@ -65,6 +65,18 @@ def test_colour_images_keep_their_colours_and_enlarging_makes_squares():
     assert image.shape == (15, 12, 3)
     assert (image[1::3, 1::3] == np.moveaxis(pixels, 0, -1)).all()
     assert (image[0::3] == image[2::3]).all()
+
+
+def test_a_caption_stands_beneath_in_as_many_lines_as_it_takes():
+    picture = pictures.to_image(np.zeros((3, 64, 64), np.uint8), scale=2)
+    assert pictures.captioned(picture, "") is picture
+    for text, lines in [("one", 1), ("one two three four five six", 2), (30 * "x" + " y", 2)]:
+        image = np.asarray(pictures.captioned(picture, text))
+        assert image.shape == (128 + lines * LINE + GAP, 128, 3)
+        assert (image[:128] == 0).all()
+        for line in range(lines):
+            assert image[128 + line * LINE :][:LINE].min() < 99
+        assert (image[-GAP:] == 255).all()
 
 
 def test_a_strip_has_images_side_by_side_and_a_gap_between():

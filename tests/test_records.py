@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from didcli.io import records
+from didcli.errors import StorageError
+from didcli.io import records, space
 
 CONTENT = records.Content("a test", count=5000, record_bytes=512)  # two and a half blocks
 
@@ -39,6 +40,23 @@ def test_a_second_call_maps_what_is_there(path, values):
     found = records.ensure(path, CONTENT, never)
     np.testing.assert_array_equal(found, values)
     assert not found.flags.writeable
+
+
+def test_a_disk_without_room_is_told_of_before_anything_is_made(tmp_path, values, monkeypatch):
+    usage = space.shutil._ntuple_diskusage(10**9, 10**9, 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(space.shutil, "disk_usage", lambda _: usage)
+        with pytest.raises(
+            StorageError, match=r"takes 2,560,000 bytes in .*, where 1,000 are free"
+        ) as caught:
+            records.ensure(tmp_path / "file", CONTENT, never)
+    assert caught.value.exit_code == 7
+    assert "--data-dir" in caught.value.hint
+    assert not (tmp_path / "file").exists()
+    records.ensure(tmp_path / "file", CONTENT, lambda: [values])
+    # Once the records are there, they need no room.
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage)
+    assert len(records.ensure(tmp_path / "file", CONTENT, never)) == 5000
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ def object_mask(image: np.ndarray, hue: int) -> np.ndarray:
     return (apart < 0.5) & (s > 150)
 
 
+def overlap(masks: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Intersection over union, of the pixels of all pairs of masks together."""
+    return sum((a & b).sum() for a, b in masks) / sum((a | b).sum() for a, b in masks)
+
+
 @pytest.mark.skipif(not TILES.exists(), reason=f"there is no {TILES.name} to compare with")
 def test_tiles_of_the_published_figure_are_matched(table):
     with np.load(TILES, allow_pickle=False) as reference:
@@ -82,15 +87,15 @@ def test_tiles_of_the_published_figure_are_matched(table):
     assert errors.mean(axis=1).max() < 6
     # Rows and columns of the tiles are out of place by a pixel here and there; on the objects that
     # costs 3 % of the overlap.
-    overlaps = []
+    masks = []
     for tile, match in zip(tiles, matches, strict=True):
         hue = hue_at(match[44:50, 31:33])
         if hue in (hue_at(tile[58:62, 4:10]), hue_at(tile[24:32, 4:8])):
             continue
-        ours, theirs = object_mask(match, hue), object_mask(tile, hue)
-        overlaps.append((ours & theirs).sum() / (ours | theirs).sum())
-    assert len(overlaps) > 15
-    assert np.mean(overlaps) > 0.95
+        masks.append((object_mask(match, hue), object_mask(tile, hue)))
+    assert len(masks) > 15
+    assert np.mean([overlap([pair]) for pair in masks]) > 0.95
+    assert overlap(masks) > 0.95
 
 
 @pytest.mark.skipif(not WALK.exists(), reason=f"there is no {WALK.name} to compare with")
@@ -101,14 +106,18 @@ def test_the_published_animation_walks_the_same_way(table):
     # Pixels of the set are 225 / 64 of the animation's, which cuts off a little to the left.
     middles = 225 / 64 * (np.arange(1, 63) + 0.5)
     down, along = (middles + 0.49).astype(int), (middles + 1.55).astype(int)
-    errors = []
+    errors, masks = [], []
     with Image.open(WALK) as animation:
         for frame, pose in enumerate(poses):
             animation.seek(frame)
             original = np.asarray(animation.convert("RGB"))[np.ix_(down, along)].astype(int)
-            drawn = shapes3d.compose(table, np.array([row(0, 6, 3, *pose)]))[0]
-            errors.append(np.abs(drawn.transpose(1, 2, 0)[1:63, 1:63] - original).mean())
+            image = shapes3d.compose(table, np.array([row(0, 6, 3, *pose)]))[0]
+            drawn = image.transpose(1, 2, 0)[1:63, 1:63].astype(int)
+            errors.append(np.abs(drawn - original).mean())
+            masks.append((object_mask(drawn, 3), object_mask(original, 3)))
     assert max(errors) < 3
+    assert min(overlap([pair]) for pair in masks) > 0.94
+    assert overlap(masks) > 0.97
 
 
 def test_means_and_deviations_are_the_published_ones(table):

@@ -5,11 +5,11 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
+from published_files import with_sha256
 
 from didcli.data import smallnorb
 from didcli.errors import DataError, UsageError
 from didcli.io import norb
-from didcli.io.remote import RemoteFile
 from didcli.metrics._table import code_table
 
 TINY = (2, 4, 3, 2, 2)
@@ -57,11 +57,6 @@ def write(folder, files: list[bytes]):
     return paths
 
 
-def published(path):
-    raw = path.read_bytes()
-    return RemoteFile("", path.name, len(raw), hashlib.sha256(raw).hexdigest(), None, None, "")
-
-
 def read(paths):
     return np.concatenate(list(smallnorb.images(paths, TINY)))
 
@@ -86,7 +81,7 @@ def test_the_left_image_is_resized_as_in_disentanglement_lib(tmp_path, files):
     ("instance", "shown"), [("factor", [0, 1, 2, 3, 4]), ("hidden", [0, 2, 3, 4])]
 )
 def test_the_toy_is_a_factor_unless_hidden(tmp_path, files, instance, shown):
-    remote = tuple(published(path) for path in write(tmp_path, files))
+    remote = tuple(with_sha256(path) for path in write(tmp_path, files))
     progress = []
     for _ in range(2):
         dataset = smallnorb.from_official(
@@ -103,7 +98,7 @@ def test_the_toy_is_a_factor_unless_hidden(tmp_path, files, instance, shown):
 
 
 def test_the_source_names_all_six_files(tmp_path, files):
-    remote = tuple(published(path) for path in write(tmp_path, files))
+    remote = tuple(with_sha256(path) for path in write(tmp_path, files))
     listing = "".join(f"{file.sha256}\n" for file in remote)
     dataset = smallnorb.from_official(tmp_path, remote, factor_sizes=TINY)
     expected = hashlib.sha256(listing.encode()).hexdigest()
@@ -118,7 +113,7 @@ def test_the_source_names_all_six_files(tmp_path, files):
 )
 def test_a_damaged_file_is_refused_with_and_without_its_digest(tmp_path, files, number, damage):
     paths = write(tmp_path, files)
-    remote = tuple(published(path) for path in paths)
+    remote = tuple(with_sha256(path) for path in paths)
     paths[number].write_bytes(damage(paths[number].read_bytes()))
     with pytest.raises(DataError, match="is not what it should be"):
         read(paths)

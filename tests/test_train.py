@@ -15,6 +15,7 @@ import torch
 from conftest import TINY
 
 from didcli.config import RunConfig, resolve
+from didcli.data import dsprites
 from didcli.engine import runs, train
 from didcli.errors import DivergedError, RunError
 
@@ -86,17 +87,11 @@ def test_a_run_may_not_shrink(tiny_config, data_dir, tmp_path):
 
 def test_a_run_does_not_go_on_with_other_images(tiny_config, data_dir, tmp_path, monkeypatch):
     train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
-    monkeypatch.setattr("didcli.render.dsprites.VERSION", 999)
-    monkeypatch.setattr(
-        "didcli.data.dsprites.DSprites.source", property(lambda _: "rendered v999"), raising=False
-    )
-    monkeypatch.setattr("didcli.data.dsprites.DSprites.__init__", _init_without_source)
+    others = dsprites.load(data_dir=data_dir)
+    others.source = "rendered v999"
+    monkeypatch.setattr(dsprites, "load", lambda **_: others)
     with pytest.raises(RunError, match="rendered v999"):
         train.run(longer(tiny_config, steps=9), tmp_path / "run", resume=True, data_dir=data_dir)
-
-
-def _init_without_source(self, packed, _source, factor_sizes=(3, 6, 40, 32, 32)) -> None:
-    self._packed, self.factor_sizes = packed, factor_sizes
 
 
 def test_divergence_keeps_the_last_good_checkpoint(tiny_config, data_dir, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from random_run import FACTOR_SIZES, LATENT_DIM, make_dataset, make_run
+from random_run import LATENT_DIM, make_dataset, make_run
 
 from didcli.engine import runs, traverse
 from didcli.engine.traverse import Knowledge
@@ -274,6 +274,25 @@ def test_the_gif_moves_every_dimension_up_and_back_and_loops(traversal):
                 assert np.abs(difference).max() <= 2  # a GIF has 256 colours
 
 
+@pytest.mark.parametrize("suffix", ["png", "gif"])
+def test_pictures_have_their_title_beneath_them(traversal, suffix):
+    def opened(title):
+        content = traverse.render(traversal, ["dim 4", "dim 1"], suffix, title=title)
+        with Image.open(io.BytesIO(content)) as file:
+            return np.asarray(file.convert("L")).astype(int)
+
+    bare, titled = opened(""), opened("random, step 7")
+    assert titled.shape == (len(bare) + LINE + GAP, bare.shape[1])
+    assert np.abs(titled[: len(bare)] - bare).max() <= 2
+    assert titled[len(bare) :].min() < 99
+
+
+def test_images_are_told_with_their_source():
+    assert traverse.images_of("shapes3d", "rendered v1") == "shapes3d (rendered v1)"
+    official = f"official sha256:{64 * 'a'}"
+    assert traverse.images_of("dsprites", official) == f"dsprites (official sha256:{12 * 'a'})"
+
+
 def test_frames_last_a_period_in_all_within_what_viewers_can_show():
     assert traverse.there_and_back(2) == [0, 1]
     assert traverse.frame_ms(30) == 100
@@ -305,7 +324,9 @@ def test_the_training_picture_shows_reals_their_reconstructions_and_every_dimens
     pixels = np.asarray(picture)
     pitch = SIDE + GAP
     gutter = pixels.shape[1] - 9 * pitch
-    assert pixels.shape[0] == GAP + (2 + LATENT_DIM) * pitch + GAP + LINE
+    caption = LINE + GAP
+    assert pixels.shape[0] == GAP + (2 + LATENT_DIM) * pitch + GAP + LINE + caption
+    assert pixels[-caption:].min() < 99
 
     def image(top: int, column: int) -> np.ndarray:
         left = gutter + column * pitch
@@ -319,7 +340,7 @@ def test_the_training_picture_shows_reals_their_reconstructions_and_every_dimens
         rebuilt = run.decode(codes)[column, 0]
         assert np.abs(image(GAP + pitch, column) - rebuilt).max() <= 1
     moved = traverse.traverse(run, [5], traverse.evenly_spaced(-1, 1, 9), codes[:1])
-    last = pixels.shape[0] - pitch
+    last = pixels.shape[0] - pitch - caption
     for column in range(9):
         assert np.abs(image(last, column) - moved.images[0, 0, column, 0]).max() <= 1
 
@@ -329,7 +350,7 @@ def test_the_training_picture_is_the_same_each_time_and_takes_a_small_dataset(ru
     device = torch.device("cpu")
     first = traverse.training_picture(run.method, dataset, device)
     assert first.tobytes() == traverse.training_picture(run.method, dataset, device).tobytes()
-    small = type(dataset)(dataset._packed[:4], dataset.source, FACTOR_SIZES)
+    small = make_dataset((1, 1, 2, 2, 1))
     assert traverse.training_picture(run.method, small, device).size == first.size
 
 

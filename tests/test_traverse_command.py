@@ -71,7 +71,7 @@ def test_a_page_is_written_whole(run, tmp_path, with_data):
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert text.count("data:image/png;base64,") == 2 * 21
-    assert "<title>random, step 7: what each dimension does</title>" in text
+    assert "<title>random, step 7, dsprites (random): what each dimension does</title>" in text
 
 
 def test_json_says_what_is_in_the_picture(run, with_data):
@@ -84,6 +84,7 @@ def test_json_says_what_is_in_the_picture(run, with_data):
         "schema": 1,
         "run": str(run),
         "step": 7,
+        "data_source": "random",
         "output": str(run / "traverse-dim2-0.png"),
         "format": "png",
         "dims": [2, 0],

@@ -6,6 +6,8 @@ SOURCES         published alternatives, the preferred one first; each is a Remot
                 them where several make up the set. Without it there is nothing to fetch.
 Source          the Literal of what its `load` takes as `source`; with "rendered" where it can draw.
 FACTOR_NAMES, FACTOR_SIZES      for the listing; left out where no factors are known.
+RENDERED        for the listing: how near the drawn images are to the published ones.
+ABOUT           for the listing: what the set is, where there are no files to say it.
 KINDS           names of the sets, where there are several of one make, the default first. SOURCES
                 then has as many entries, one for each of them, and `load` takes `kind`.
 
@@ -14,9 +16,12 @@ NAME-rendered-vN.bits.
 """
 
 import hashlib
+import shutil
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from didcli.io.download import FetchResult
     from didcli.io.remote import RemoteFile
 
+_NO_BREAK = "\xa0"
 _SEE_ALL = "See what there is: did download --list"
 
 
@@ -84,7 +90,7 @@ def download(
     folder = choose_folder(data_dir)
     if listing or name is None:
         names = registry.names("data") if name is None else [name]
-        _print_listings([_listing(_offer(each), folder) for each in names], as_json)
+        _print_listings([_offer(each) for each in names], folder, as_json)
         return
     offer = _of_kind(_offer(name), kind)
     bring = _render if source is Source.RENDERED else _fetch
@@ -146,7 +152,8 @@ def _of_kind(offer: _Offer, kind: str | None) -> _Offer:
 def _fetch(offer: _Offer, folder: Path, *, force: bool, quiet: bool) -> "list[FetchResult]":
     """The preferred published files: verified, and known to load."""
     if not offer.alternatives:
-        raise UsageError(f"{offer.name} has no published file to fetch", hint=_SEE_ALL)
+        hint = getattr(offer.module, "ABOUT", None) or _SEE_ALL
+        raise UsageError(f"{offer.name} has no published file to fetch", hint=hint)
     from didcli.io.download import UnreachableError
 
     try:
@@ -240,52 +247,100 @@ def _result(name: str, source: Source, folder: Path, files: "list[FetchResult]")
 
 def _listing(offer: _Offer, folder: Path) -> dict[str, Any]:
     """What there is of a set. `here` only says that a file is there: --list verifies nothing."""
+    files = [
+        {
+            "name": file.name,
+            "url": file.url,
+            "bytes": file.size,
+            "sha256": file.sha256,
+            "md5": file.md5,
+            "licence": file.licence,
+            "default": alternative is offer.alternatives[0],
+            "path": str(folder / file.name),
+            "here": (folder / file.name).is_file(),
+        }
+        for alternative in offer.alternatives
+        for file in alternative
+    ]
     return {
         "name": offer.name,
+        "about": getattr(offer.module, "ABOUT", None),
+        "images": prod(offer.factors.values()) if offer.factors else None,
         "factors": offer.factors,
-        "files": [
-            {
-                "name": file.name,
-                "url": file.url,
-                "bytes": file.size,
-                "sha256": file.sha256,
-                "md5": file.md5,
-                "licence": file.licence,
-                "default": files is offer.alternatives[0],
-                "path": str(folder / file.name),
-                "here": (folder / file.name).is_file(),
-            }
-            for files in offer.alternatives
-            for file in files
-        ],
+        "source_here": _source_here(offer, folder),
+        "files": files,
         "can_render": offer.can_render,
+        "rendered_means": getattr(offer.module, "RENDERED", None),
         "rendered": [str(path) for path in _rendered(offer.name, folder)],
     }
 
 
-def _print_listings(listings: list[dict[str, Any]], as_json: bool) -> None:
+def _source_here(offer: _Offer, folder: Path) -> str | None:
+    """What `did train` finds in the folder; None where it would have to be fetched or drawn."""
+    for alternative in offer.alternatives:
+        if all((folder / file.name).is_file() for file in alternative):
+            return Source.OFFICIAL.value
+    return Source.RENDERED.value if _rendered(offer.name, folder) else None
+
+
+def _print_listings(offers: list[_Offer], folder: Path, as_json: bool) -> None:
     if as_json:
-        options.print_json({"schema": 1, "datasets": listings})
+        listings = [_listing(offer, folder) for offer in offers]
+        options.print_json({"schema": 1, "data_dir": str(folder), "datasets": listings})
         return
-    for listing in listings:
-        for line in _describe(listing):
-            typer.echo(line)
+    # Of a pipe it is 80; longer lines than 100 are hard to read.
+    width = min(shutil.get_terminal_size().columns, 100)
+    for offer in offers:
+        typer.echo(offer.name)
+        for label, text in _described(offer, folder):
+            indent = f"  {label:9} "
+            for line in textwrap.wrap(
+                text,
+                max(width, 40),
+                initial_indent=indent,
+                subsequent_indent=" " * len(indent),
+                break_long_words=False,
+                break_on_hyphens=False,
+            ):
+                typer.echo(line.replace(_NO_BREAK, " "))
 
 
-def _describe(listing: dict[str, Any]) -> Iterator[str]:
-    """The lines of a listing for people."""
+def _described(offer: _Offer, folder: Path) -> Iterator[tuple[str, str]]:
+    """A listing for people: (label, text)."""
+    listing = _listing(offer, folder)
+    if listing["about"]:
+        yield "what", listing["about"]
+    if listing["factors"]:
+        each = ", of each kind" if offer.kinds else ""
+        yield "images", f"{listing['images']:,}{each}"
+        # A factor and its number of values stay on one line.
+        factors = ", ".join(f"{name}{_NO_BREAK}{size}" for name, size in listing["factors"].items())
+        yield "factors", factors
+    for files in offer.alternatives:
+        yield "official", _described_files(files, folder)
+    if offer.can_render:
+        yield "rendered", listing["rendered_means"] or "drawn on this machine"
+    if offer.alternatives or offer.can_render:
+        yield "here", _described_here(offer, listing["source_here"])
+
+
+def _described_files(files: "tuple[RemoteFile, ...]", folder: Path) -> str:
+    """`set.h5, 267.6 MB, Apache-2.0: not here`; of several files their number and sum."""
     from didcli.io.progress import amount
 
-    yield listing["name"]
-    if listing["factors"]:
-        factors = ", ".join(f"{name} {size}" for name, size in listing["factors"].items())
-        yield f"  factors   {factors}"
-    for file in listing["files"]:
-        size = "size not published" if file["bytes"] is None else amount(file["bytes"], "B")
-        here = "here" if file["here"] else "not here"
-        yield f"  official  {file['name']}, {size}, {file['licence']}: {here}"
-    if listing["can_render"]:
-        here = "here" if listing["rendered"] else "not here"
-        yield f"  rendered  drawn on this machine, no download: {here}"
-    if not listing["files"] and not listing["can_render"]:
-        yield "  nothing to download"
+    name = files[0].name if len(files) == 1 else f"{len(files)} files"
+    sizes = [file.size for file in files if file.size is not None]
+    size = amount(sum(sizes), "B") if len(sizes) == len(files) else "size not published"
+    present = sum((folder / file.name).is_file() for file in files)
+    partly = f"{present} of {len(files)} here"
+    here = {0: "not here", len(files): "here"}.get(present, partly)
+    licences = "; ".join(dict.fromkeys(file.licence for file in files))
+    return f"{name}, {size}, {licences}: {here}"
+
+
+def _described_here(offer: _Offer, source: str | None) -> str:
+    if source is not None:
+        return source
+    if offer.can_render:
+        return "nothing yet: rendered when first needed"
+    return f"nothing: did download {offer.name}" + (" --kind KIND" if offer.kinds else "")

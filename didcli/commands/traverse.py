@@ -139,9 +139,9 @@ def traverse(
     )
     known = engine.read_knowledge(folder / runs.EVAL_NAME, opened.digest, opened.latent_dim)
     labels = [engine.label(each, known) for each in dims]
-    title = f"{folder.resolve().name}, step {opened.step}: what each dimension does"
     traversal = engine.traverse(opened, dims, values, start.codes)
-    _output.write(output, [engine.render(traversal, labels, chosen_format, title=title)])
+    picture = engine.render(traversal, labels, chosen_format, title=engine.title_of(opened))
+    _output.write(output, [picture])
 
     if preview or (preview is None and not quiet):
         _show_preview(traversal, labels, forced=bool(preview))
@@ -151,6 +151,7 @@ def traverse(
                 "schema": 1,
                 "run": str(folder),
                 "step": opened.step,
+                "data_source": opened.source,
                 "output": output,
                 "format": chosen_format,
                 "dims": list(dims),

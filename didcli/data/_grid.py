@@ -1,9 +1,14 @@
 """Sets that have one image for each combination of factors, the last factor fastest."""
 
+from collections.abc import Callable, Iterable
 from math import prod
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from didcli.errors import DataError
 
 
 def factors(sizes: tuple[int, ...], start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
@@ -31,3 +36,30 @@ def checked_rows(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         wrong = rows[(rows < 0) | (rows >= count)][0]
         raise IndexError(f"row {wrong} is not within 0..{count - 1}")
     return rows.astype(np.int64, copy=False)
+
+
+def check_order(
+    path: Path,
+    slabs: Iterable[NDArray[Any]],
+    sizes: tuple[int, ...],
+    label: Callable[[NDArray[np.int64]], NDArray[Any]],
+    hint: str,
+) -> None:
+    """Raises DataError unless the labels in the file at `path` are those that row numbers imply.
+
+    slabs: of labels, (any number, L).
+    label: factors (B, K), each counted from 0 -> the labels that the file should have, (B, L).
+    """
+    start = 0
+    for slab in slabs:
+        expected = label(factors(sizes, start, start + len(slab)))
+        # As `not close`, so that NaN is wrong too.
+        wrong = np.flatnonzero(~np.isclose(slab, expected, rtol=0, atol=1e-6).all(axis=1))
+        if wrong.size:
+            first = wrong[0]
+            raise DataError(
+                f"{path} is not in the order of its factors: expected row {start + first} to have "
+                f"labels {expected[first].tolist()}, got {slab[first].tolist()}",
+                hint=hint,
+            )
+        start += len(slab)

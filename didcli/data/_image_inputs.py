@@ -25,8 +25,7 @@ FOLDER_LABELS = "factors.csv"
 MOST_IMAGES = 2**28
 LARGEST_IMAGE = 2**27
 """Bytes, as stored."""
-LARGEST_LABELS = 2**30
-"""Bytes of a table of factors."""
+MOST_FACTORS = 256
 
 _HINT = (
     "A file of images has an array (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W) of uint8 from "
@@ -163,8 +162,8 @@ class ArrayFile:
                 f"expected factors of whole numbers ({self.total}, K), "
                 f"got {declared.dtype} {declared.shape}",
             )
-        if not 0 < declared.size <= LARGEST_LABELS:
-            raise _bad(self.path, f"factors of {declared.size:,} bytes")
+        if not 1 <= declared.shape[1] <= MOST_FACTORS:
+            raise _bad(self.path, f"{declared.shape[1]:,} factors of each image")
         values = np.concatenate(list(self._reader.slabs(self.path, declared, _HINT)))
         names = None
         if "factor_names" in self._names:

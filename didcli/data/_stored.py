@@ -1,36 +1,40 @@
-"""Sets whose images lie in the data folder as records of pixels, ready to be gathered."""
+"""Sets whose images lie in the data folder, ready to be gathered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from didcli.data import _grid
-from didcli.io.mapped import Mapped
+
+PART_IMAGES = 1024
+"""Converted at a time: 12 MiB of 64 x 64 in colour."""
 
 
 class StoredImages:
-    """A `didcli.interfaces.Dataset` of pixels in a mapped file."""
+    """A `didcli.interfaces.Dataset` of images that a function reads from a mapped file."""
 
     def __init__(
         self,
         name: str,
         source: str,
-        pixels: NDArray[np.uint8],
+        read: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
         image_shape: tuple[int, int, int],
         factor_names: tuple[str, ...],
         factor_sizes: tuple[int, ...],
         *,
         factors: Callable[[], NDArray[np.int64]] | None = None,
-        rows: NDArray[np.int64] | None = None,
+        count: int | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         """
-        pixels: (M, C H W).
+        read: rows (B,), all of them in the set -> (B, C H W), which may be written to; of pixels
+            that are stored as they are, `FileRows(pixels).take`.
         factors: makes (N, K) values counted from 0; without it the set is a complete grid, in the
             order of its factors, the last one fastest.
-        rows: (N,) which of the pixels are images of the set; without it, all.
+        count: N; without it, as many as combinations of factors.
         notes: what a user should know: files left out, a source that cannot be verified.
         """
         self.name = name
@@ -39,9 +43,9 @@ class StoredImages:
         self.factor_names = factor_names
         self.factor_sizes = factor_sizes
         self.notes = notes
-        self._pixels = Mapped(pixels)
+        self._read = read
         self._make_factors = factors
-        self._rows = rows
+        self._count = prod(factor_sizes) if count is None else count
 
     @cached_property
     def factors(self) -> NDArray[np.int64]:
@@ -56,9 +60,15 @@ class StoredImages:
         Raises TypeError for rows that are not a vector of whole numbers, IndexError for others
         than 0..N-1; negative ones do not count from the end.
         """
-        wanted = _grid.checked_rows(rows, len(self))
-        taken = self._pixels.take(wanted if self._rows is None else self._rows[wanted])
-        return taken.reshape(-1, *self.image_shape)
+        return self._read(_grid.checked_rows(rows, len(self))).reshape(-1, *self.image_shape)
 
     def __len__(self) -> int:
-        return len(self._pixels) if self._rows is None else len(self._rows)
+        return self._count
+
+
+def channels_first(slabs: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """(any number, H, W, C) -> (up to `PART_IMAGES`, C H W): a slab may be too large to copy."""
+    for slab in slabs:
+        for start in range(0, len(slab), PART_IMAGES):
+            part = slab[start : start + PART_IMAGES]
+            yield part.transpose(0, 3, 1, 2).reshape(len(part), -1)

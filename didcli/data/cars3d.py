@@ -7,7 +7,9 @@ https://github.com/google-research/disentanglement_lib/blob/master/disentangleme
 
 import io
 import re
+import struct
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -22,6 +24,7 @@ from didcli.data._stored import StoredImages
 from didcli.errors import DataError, UsageError
 from didcli.interfaces import Dataset
 from didcli.io import published, records
+from didcli.io.file_rows import FileRows
 from didcli.io.paths import data_dir as choose_folder
 from didcli.io.remote import RemoteFile
 
@@ -46,7 +49,11 @@ _PUBLISHED_SIDE = 128
 _MEMBER = re.compile(r"(?:.*/)?cars/[^/]+\.mat")
 """One car each; the archive has other data, too."""
 _LARGEST_MEMBER = 2**26
-"""Bytes; a car of the set takes 5 MB, and 2 MB for masks, which are not read."""
+"""Bytes, packed and unpacked; a car of the set takes 5 MB, and 2 MB for masks."""
+_MAT_HEADER = 128
+"""Bytes before the first variable; the last two tell the byte order."""
+_MAT_COMPRESSED = 15
+"""The type of a variable that is packed by zlib."""
 _HINT = "Fetch it: did download cars3d"
 
 
@@ -93,7 +100,9 @@ def from_official(
     pixels = records.ensure(
         target, content, lambda: archive_images(path, factor_sizes), on_progress
     )
-    return StoredImages("cars3d", found.source, pixels, IMAGE_SHAPE, FACTOR_NAMES, factor_sizes)
+    return StoredImages(
+        "cars3d", found.source, FileRows(pixels).take, IMAGE_SHAPE, FACTOR_NAMES, factor_sizes
+    )
 
 
 def archive_images(
@@ -152,10 +161,54 @@ def _matrix(name: str, content: bytes, shape: tuple[int, ...]) -> NDArray[np.uin
     from scipy.io import loadmat, whosmat
 
     try:
-        declared = {variable: rest for variable, *rest in whosmat(io.BytesIO(content))}
-        if declared.get("im") != [shape, "uint8"]:
-            raise ValueError(f"expected im of {shape} uint8, got {declared.get('im')}")
+        content = _unpacked(content)
+        declared = [rest for variable, *rest in whosmat(io.BytesIO(content)) if variable == "im"]
+        if declared != [[shape, "uint8"]]:
+            raise ValueError(f"expected im of {shape} uint8, got {declared}")
         matrix: NDArray[Any] = loadmat(io.BytesIO(content), variable_names=["im"])["im"]
     except Exception as error:  # scipy raises whatever it stumbles over in a damaged file
         raise DataError(f"{name} is not what it should be: {error}", hint=_HINT) from error
     return matrix
+
+
+def _unpacked(content: bytes) -> bytes:
+    """A .mat file with its variables unpacked, as far as they have the size of a car.
+
+    scipy makes room for as many bytes as a part of a variable claims to have, and unpacks as many
+    as there are: a small file could fill the memory. So both are looked at first.
+    Format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
+    """
+    order = {b"IM": "<", b"MI": ">"}.get(content[_MAT_HEADER - 2 : _MAT_HEADER])
+    if order is None:
+        raise ValueError("expected a .mat file of version 5")
+    parts = [content[:_MAT_HEADER]]
+    left = _LARGEST_MEMBER
+    position = _MAT_HEADER
+    while position < len(content):
+        kind, length = struct.unpack_from(f"{order}II", content, position)
+        variable = content[position : position + 8 + length]
+        position += len(variable)
+        if kind == _MAT_COMPRESSED:
+            unpacker = zlib.decompressobj()
+            variable = unpacker.decompress(variable[8:], left)
+            if not unpacker.eof:
+                raise ValueError("a variable is cut short, or too large for a car")
+        left -= len(variable)
+        if left <= 0:
+            raise ValueError("its variables are too large for a car")
+        _check_parts(variable, order)
+        parts.append(variable)
+    return b"".join(parts)
+
+
+def _check_parts(variable: bytes, order: str) -> None:
+    """Raises ValueError where a part of a variable claims more bytes than are left."""
+    position = 8
+    while position < len(variable):
+        kind, length = struct.unpack_from(f"{order}II", variable, position)
+        if kind >> 16:  # up to 4 bytes, which lie in the tag itself
+            length = 0
+        position += 8 + length
+        if position > len(variable):
+            raise ValueError("a variable claims more bytes than it has")
+        position += -length % 8

@@ -3,25 +3,27 @@
 Matthey et al. 2017, https://github.com/google-deepmind/dsprites-dataset
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from didcli.data import _grid
-from didcli.errors import DataError, UsageError
+from didcli.data._source import Source, fetch_again, official_file
+from didcli.data._stored import StoredImages
+from didcli.errors import DataError
 from didcli.interfaces import Dataset
 from didcli.io import published, records
 from didcli.io.paths import data_dir as choose_folder
 from didcli.io.remote import RemoteFile
 from didcli.render import dsprites as renderer
 
-Source = Literal["auto", "official", "rendered"]
+if TYPE_CHECKING:
+    from didcli.io.arrays import Expected
 
 FACTOR_NAMES = renderer.FACTOR_NAMES
 FACTOR_SIZES = renderer.FACTOR_SIZES
@@ -54,53 +56,18 @@ NPZ = RemoteFile(
 SOURCES = (HDF5, NPZ)
 """Published files with the same images: either is enough, and the first is preferred."""
 
-_DRAW = "Or draw it: --source rendered, which is --set data.source=rendered for did train."
-_FETCH_AGAIN = f"Fetch it again: did download dsprites --force. {_DRAW}"
+RENDERED = (
+    "the whole set drawn by this program, without a network: equal to the published images in all "
+    "but two of three billion pixels; 377 MB"
+)
+
+_FETCH_AGAIN = fetch_again("dsprites")
 
 
 @dataclass(frozen=True)
 class Config:
     source: Source = "auto"
     """The official file where it is present, else the rendered set; or one of the two."""
-
-
-class DSprites:
-    """A `didcli.interfaces.Dataset` of bit-packed images, one for each combination of factors."""
-
-    name = "dsprites"
-    image_shape = (1, renderer.SIDE, renderer.SIDE)
-    factor_names: tuple[str, ...] = FACTOR_NAMES
-
-    def __init__(
-        self,
-        packed: NDArray[np.uint8],
-        source: str,
-        factor_sizes: tuple[int, ...] = FACTOR_SIZES,
-    ) -> None:
-        """packed: (N, 512), in the order of the factors, the last one fastest."""
-        self._packed = packed
-        self.source = source
-        self.factor_sizes = factor_sizes
-
-    @cached_property
-    def factors(self) -> NDArray[np.int64]:
-        """(N, 5) values of the factors, each counted from 0. Read-only, 28 MiB, made when asked."""
-        factors = _grid.factors(self.factor_sizes)
-        factors.setflags(write=False)
-        return factors
-
-    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """rows: (B,), 0..N-1 -> (B, 1, 64, 64), values 0 and 255.
-
-        Raises TypeError for rows that are not a vector of whole numbers, IndexError for others
-        than 0..N-1; negative ones do not count from the end.
-        """
-        pixels = np.unpackbits(self._packed.take(_grid.checked_rows(rows, len(self)), axis=0))
-        # 0 - 1 is 255 in uint8, and in place this is cheaper than a product.
-        return np.negative(pixels, out=pixels).reshape(-1, *self.image_shape)
-
-    def __len__(self) -> int:
-        return len(self._packed)
 
 
 def load(
@@ -118,21 +85,11 @@ def load(
     Raises DataError when the official file is asked for and absent, or when it is damaged: `auto`
     does not pass over it in silence. Raises StorageError when the images cannot be stored.
     """
-    if source not in {"auto", "official", "rendered"}:
-        raise UsageError(
-            f"no {source!r} among the sources of dsprites",
-            hint="Choose from: auto, official, rendered.",
-        )
     folder = choose_folder(data_dir)
-    official = [file for file in SOURCES if (folder / file.name).is_file()]
-    if source == "rendered" or (source == "auto" and not official):
+    file = official_file("dsprites", source, folder, SOURCES)
+    if file is None:
         return _rendered(folder, on_progress)
-    if not official:
-        raise DataError(
-            f"no official dSprites file in {folder}",
-            hint=f"Fetch it: did download dsprites. {_DRAW}",
-        )
-    return from_official(folder, official[0], on_progress)
+    return from_official(folder, file, on_progress)
 
 
 def hdf5_images(
@@ -142,27 +99,19 @@ def hdf5_images(
 
     Raises DataError for anything else, be it at the last image.
     """
-    from didcli.io.arrays import Expected, hdf5_slabs
+    from didcli.io.arrays import hdf5_slabs
 
-    count = prod(factor_sizes)
-    classes = Expected("latents/classes", (count, 1 + len(factor_sizes)), "<i8")
-    images = Expected("imgs", (count, renderer.SIDE, renderer.SIDE), "|u1")
-    _check_order(path, hdf5_slabs(path, classes, _FETCH_AGAIN), factor_sizes)
-    yield from _pack(path, hdf5_slabs(path, images, _FETCH_AGAIN))
+    return _images(path, hdf5_slabs, "latents/classes", factor_sizes)
 
 
 def npz_images(
     path: Path, factor_sizes: tuple[int, ...] = FACTOR_SIZES
 ) -> Iterator[NDArray[np.uint8]]:
     """As `hdf5_images`, of a file laid out as the official npz."""
-    from didcli.io.arrays import Expected, npz_slabs
+    from didcli.io.arrays import npz_slabs
 
     # Its `metadata`, which is pickled, is not read: it is not needed and not to be trusted.
-    count = prod(factor_sizes)
-    classes = Expected("latents_classes", (count, 1 + len(factor_sizes)), "<i8")
-    images = Expected("imgs", (count, renderer.SIDE, renderer.SIDE), "|u1")
-    _check_order(path, npz_slabs(path, classes, _FETCH_AGAIN), factor_sizes)
-    yield from _pack(path, npz_slabs(path, images, _FETCH_AGAIN))
+    return _images(path, npz_slabs, "latents_classes", factor_sizes)
 
 
 def from_official(
@@ -170,7 +119,7 @@ def from_official(
     file: RemoteFile,
     on_progress: records.OnProgress | None = None,
     factor_sizes: tuple[int, ...] = FACTOR_SIZES,
-) -> DSprites:
+) -> StoredImages:
     """The set from the hdf5 or npz `file` in `folder`, checked against its digests each time.
 
     Raises DataError when it is not the published file, or has something else than the set.
@@ -184,10 +133,25 @@ def from_official(
         lambda: read(folder / file.name, factor_sizes),
         on_progress,
     )
-    return DSprites(packed, source, factor_sizes)
+    return from_bits(packed, source, factor_sizes)
 
 
-def _rendered(folder: Path, on_progress: records.OnProgress | None) -> DSprites:
+def from_bits(
+    packed: NDArray[np.uint8], source: str, factor_sizes: tuple[int, ...] = FACTOR_SIZES
+) -> StoredImages:
+    """The set of bit-packed images, (N, 512), in the order of the factors, the last one fastest."""
+
+    def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        # Not by `FileRows`: all of it may stay in memory, which saves a call for each image.
+        pixels = np.unpackbits(packed.take(rows, axis=0))
+        # 0 - 1 is 255 in uint8, and in place this is cheaper than a product.
+        return np.negative(pixels, out=pixels)
+
+    shape = (1, renderer.SIDE, renderer.SIDE)
+    return StoredImages("dsprites", source, read, shape, FACTOR_NAMES, factor_sizes)
+
+
+def _rendered(folder: Path, on_progress: records.OnProgress | None) -> StoredImages:
     source = f"rendered v{renderer.VERSION}"
     packed = records.ensure(
         folder / f"dsprites-rendered-v{renderer.VERSION}.bits",
@@ -195,23 +159,29 @@ def _rendered(folder: Path, on_progress: records.OnProgress | None) -> DSprites:
         renderer.blocks,
         on_progress,
     )
-    return DSprites(packed, source)
+    return from_bits(packed, source)
 
 
-def _check_order(path: Path, slabs: Iterable[NDArray[Any]], sizes: tuple[int, ...]) -> None:
-    """Raises DataError unless the classes, colour first, are those that the row numbers imply."""
-    start = 0
-    for slab in slabs:
-        expected = _grid.factors((1, *sizes), start, start + len(slab))
-        wrong = np.flatnonzero((slab != expected).any(axis=1))
-        if wrong.size:
-            first = wrong[0]
-            raise DataError(
-                f"{path} is not in the order of its factors: expected row {start + first} to have "
-                f"{expected[first].tolist()}, got {slab[first].tolist()}",
-                hint=_FETCH_AGAIN,
-            )
-        start += len(slab)
+def _images(
+    path: Path,
+    slabs: "Callable[[Path, Expected, str], Iterator[NDArray[Any]]]",
+    classes_name: str,
+    sizes: tuple[int, ...],
+) -> Iterator[NDArray[np.uint8]]:
+    """As `hdf5_images`; slabs: how arrays are read from a file of this kind."""
+    from didcli.io.arrays import Expected
+
+    count = prod(sizes)
+    classes = Expected(classes_name, (count, 1 + len(sizes)), "<i8")
+    images = Expected("imgs", (count, renderer.SIDE, renderer.SIDE), "|u1")
+    _grid.check_order(
+        path,
+        slabs(path, classes, _FETCH_AGAIN),
+        sizes,
+        lambda digits: np.insert(digits, 0, 0, axis=1),  # the colour, which is always white
+        _FETCH_AGAIN,
+    )
+    yield from _pack(path, slabs(path, images, _FETCH_AGAIN))
 
 
 def _pack(path: Path, slabs: Iterable[NDArray[Any]]) -> Iterator[NDArray[np.uint8]]:

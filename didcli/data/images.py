@@ -21,8 +21,8 @@ from didcli.data._stored import StoredImages
 from didcli.errors import DataError, UsageError
 from didcli.interfaces import Dataset
 from didcli.io import once, records
+from didcli.io.file_rows import FileRows
 from didcli.io.paths import data_dir as choose_folder
-from didcli.io.space import check_space
 
 if TYPE_CHECKING:
     from didcli.data._image_inputs import ImageInput
@@ -32,6 +32,11 @@ Colour = Literal["auto", "grey", "rgb"]
 Image = NDArray[np.uint8]
 """(C, H, W)."""
 
+ABOUT = (
+    "your own: did train --data PATH, a folder of pictures or an npz, npy or HDF5 file; nothing is "
+    "fetched, size and licence are yours, and factors are known if you give them"
+)
+"""For `did download --list`."""
 SIZES = (32, 64, 128)
 VERSION = 1
 """Of the conversion: raised when the same input gives other pixels."""
@@ -111,16 +116,18 @@ def load(
         raise DataError(
             note or f"there is one image in {given.path}", hint="Training takes two or more."
         )
-    known = labels.of(index.readable())
+    readable = index.readable()
+    known = labels.of(readable)
+    stored = FileRows(pixels)
     return StoredImages(
         given.path.name,
         f"images sha256:{index.sha256[:12]}",
-        pixels,
+        lambda rows: stored.take(readable[rows]),
         index.image_shape,
         known.names,
         known.sizes,
         factors=lambda: known.values,
-        rows=index.readable(),
+        count=len(readable),
         notes=() if note is None else (f"{note}; left out",),
     )
 
@@ -192,11 +199,9 @@ def _write(
             digest.update(part.data)
             yield part
 
-    content = _content(image_shape, total)
-    check_space(target, content.size)
     # Pixels without an index: of them it is not known which are blank.
     target.unlink(missing_ok=True)
-    records.ensure(target, content, parts, on_progress)
+    records.ensure(target, _content(image_shape, total), parts, on_progress)
     return _Index(image_shape, total, tuple(unreadable), digest.hexdigest())
 
 

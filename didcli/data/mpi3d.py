@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from didcli.data._stored import StoredImages
+from didcli.data._stored import StoredImages, channels_first
 from didcli.errors import UsageError
 from didcli.interfaces import Dataset
 from didcli.io import published, records
+from didcli.io.file_rows import FileRows
 from didcli.io.paths import data_dir as choose_folder
 from didcli.io.remote import RemoteFile
-from didcli.io.space import check_space
 
 Source = Literal["auto", "official"]
 Kind = Literal["toy", "realistic", "real"]
@@ -55,9 +55,6 @@ SOURCES = (
     _remote_file("real", "0f33f609918fb5c97996692f91129802"),
 )
 """Of each kind its file."""
-
-_PART_IMAGES = 1024
-"""Converted at a time: 12 MiB."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +106,14 @@ def from_official(
     found = published.check(path, file, hint)
     content = records.Content(found.source, prod(factor_sizes), prod(IMAGE_SHAPE))
     target = folder / f"mpi3d-{kind}-{found.sha256[:12]}.pixels"
-
-    def parts() -> Iterator[NDArray[np.uint8]]:
-        check_space(target, content.size)
-        return npz_images(path, hint, factor_sizes)
-
-    pixels = records.ensure(target, content, parts, on_progress)
+    pixels = records.ensure(
+        target, content, lambda: npz_images(path, hint, factor_sizes), on_progress
+    )
     notes = () if found.note is None else (found.note,)
     return StoredImages(
         f"mpi3d_{kind}",
         found.source,
-        pixels,
+        FileRows(pixels).take,
         IMAGE_SHAPE,
         FACTOR_NAMES,
         factor_sizes,
@@ -138,7 +132,4 @@ def npz_images(
 
     channels, height, width = IMAGE_SHAPE
     images = Expected("images", (prod(factor_sizes), height, width, channels), "|u1")
-    for slab in npz_slabs(path, images, hint):
-        for start in range(0, len(slab), _PART_IMAGES):
-            part = slab[start : start + _PART_IMAGES]
-            yield part.transpose(0, 3, 1, 2).reshape(len(part), prod(IMAGE_SHAPE))
+    return channels_first(npz_slabs(path, images, hint))

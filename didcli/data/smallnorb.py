@@ -27,6 +27,7 @@ from didcli.data._stored import StoredImages
 from didcli.errors import DataError, UsageError
 from didcli.interfaces import Dataset
 from didcli.io import norb, published, records
+from didcli.io.file_rows import FileRows
 from didcli.io.paths import data_dir as choose_folder
 from didcli.io.remote import RemoteFile
 
@@ -148,11 +149,12 @@ def from_official(
     return StoredImages(
         "smallnorb",
         source,
-        pixels,
+        FileRows(pixels).take,
         IMAGE_SHAPE,
         tuple(FACTOR_NAMES[k] for k in shown),
         tuple(factor_sizes[k] for k in shown),
         factors=lambda: _grid.factors(factor_sizes)[:, shown],
+        count=len(pixels),
     )
 
 

@@ -99,7 +99,8 @@ def _traversal(run: runs.Run, dataset: Dataset) -> bytes:
     anchors = traverse.data_anchors(run, dataset, traverse.random_rows(ANCHORS, len(dataset), 0))
     values = traverse.evenly_spaced(*run.code_range, TRAVERSAL_STEPS)
     moved = traverse.traverse(run, dims, values, anchors.codes)
-    return traverse.to_png(moved, [traverse.label(dim, known) for dim in dims])
+    labels = [traverse.label(dim, known) for dim in dims]
+    return traverse.to_png(moved, labels, traverse.title_of(run))
 
 
 def _settings(job: Job) -> dict[str, Any]:

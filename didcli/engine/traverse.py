@@ -1,6 +1,7 @@
 """What each dimension of the codes does: move one while the others stand still, and decode."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,18 @@ def data_anchors(run: runs.Run, dataset: Dataset, rows: Sequence[int]) -> Anchor
     return Anchors(codes, tuple(rows))
 
 
+def images_of(name: str, source: str) -> str:
+    """`shapes3d (rendered v1)`; of a digest the first 12 digits, as there is little room."""
+    brief = re.sub("(?<=sha256:[0-9a-f]{12})[0-9a-f]+", "", source)
+    return f"{name} ({brief})"
+
+
+def title_of(run: runs.Run) -> str:
+    """Which run it is, and which images it was trained on."""
+    images = images_of(run.config.data.name, run.source)
+    return f"{run.path.resolve().name}, step {run.step}, {images}: what each dimension does"
+
+
 def random_rows(count: int, total: int, seed: int) -> tuple[int, ...]:
     """`count` different rows below `total`; all of them when there are fewer."""
     rng = np.random.default_rng(seed)
@@ -195,23 +208,27 @@ def file_name(dims: Sequence[int], latent_dim: int, suffix: str) -> str:
 
 
 def render(traversal: Traversal, labels: Sequence[str], suffix: str, *, title: str) -> bytes:
-    """The file named `.suffix`: png, gif or html. labels: one for each dimension."""
+    """The file named `.suffix`: png, gif or html.
+
+    labels: one for each dimension. title: what the pictures are of; written beneath them.
+    """
     if suffix == "html":
         return to_html(traversal, labels, title)
-    return to_gif(traversal, labels) if suffix == "gif" else to_png(traversal, labels)
+    to_picture = to_gif if suffix == "gif" else to_png
+    return to_picture(traversal, labels, title)
 
 
-def to_png(traversal: Traversal, labels: Sequence[str]) -> bytes:
+def to_png(traversal: Traversal, labels: Sequence[str], title: str) -> bytes:
     """A block a dimension: a row an anchor, a column a value, which stands above it."""
     headings = tuple(f"{value:.3g}" for value in traversal.values)
     blocks = [
         pictures.Block(_folded(text), images, headings)
         for text, images in zip(labels, traversal.images, strict=True)
     ]
-    return pictures.png_bytes(pictures.sheet(blocks))
+    return pictures.png_bytes(pictures.captioned(pictures.sheet(blocks), title))
 
 
-def to_gif(traversal: Traversal, labels: Sequence[str]) -> bytes:
+def to_gif(traversal: Traversal, labels: Sequence[str], title: str) -> bytes:
     """Dimensions side by side, a row an anchor, all moving from the lowest value up and back."""
     headings = tuple(_folded(text) for text in labels)
     low, high = (f"{traversal.values[end]:.3g}" for end in (0, -1))
@@ -221,7 +238,8 @@ def to_gif(traversal: Traversal, labels: Sequence[str]) -> bytes:
     for step in order:
         images = np.moveaxis(traversal.images[:, :, step], 0, 1)
         table = pictures.sheet([pictures.Block("", images, headings)])
-        frames.append(pictures.draw_slider(table, step / last, low, high))
+        moving = pictures.draw_slider(table, step / last, low, high)
+        frames.append(pictures.captioned(moving, title))
     return pictures.gif_bytes(frames, frame_ms(len(order)))
 
 
@@ -272,7 +290,7 @@ def training_picture(method: Method, dataset: Dataset, device: torch.device) -> 
     rebuilt, traversed = images[: len(codes)], images[len(codes) :]
     traversed = traversed.reshape(method.latent_dim, 1, PICTURE_STEPS, *images.shape[1:])
     headings = tuple(f"{value:.3g}" for value in values)
-    return pictures.sheet(
+    table = pictures.sheet(
         [
             pictures.Block("real", reals[np.newaxis]),
             pictures.Block("rebuilt", rebuilt[np.newaxis]),
@@ -282,6 +300,7 @@ def training_picture(method: Method, dataset: Dataset, device: torch.device) -> 
             ),
         ]
     )
+    return pictures.captioned(table, images_of(dataset.name, dataset.source))
 
 
 def _to_pixels(images: torch.Tensor) -> Pixels:

@@ -8,7 +8,6 @@ HTTP as in RFC 9110: ranges in section 14, validators in 8.8, If-Range in 13.1.5
 """
 
 import email.utils
-import errno
 import http.client
 import itertools
 import json
@@ -29,10 +28,11 @@ import requests
 import urllib3
 
 from didcli import __version__
-from didcli.errors import DataError, StorageError, UsageError
+from didcli.errors import DataError, UsageError
 from didcli.io.digests import difference, digests
 from didcli.io.progress import amount, duration
 from didcli.io.remote import RemoteFile
+from didcli.io.space import storage_errors
 
 MIRROR_VARIABLE = "DID_MIRROR"
 """Base URL of a mirror: NAME is then fetched from $DID_MIRROR/NAME, and checked all the same."""
@@ -50,6 +50,10 @@ OnNote = Callable[[str], object]
 """A line for the user about something that was mended on the way."""
 
 _LATER = "Run the same command again: it goes on where it stopped."
+_IF_FULL = (
+    "Free some space and run the same command again: what has come is kept. "
+    "Or choose another disk: --data-dir DIR."
+)
 _MIRROR = f"fetch from a mirror: {MIRROR_VARIABLE}=https://mirror.example/data"
 _ELSEWHERE = f"Try again later, or {_MIRROR}"
 _NO_NETWORK = f"Check the network and the proxy (HTTPS_PROXY), or {_MIRROR}"
@@ -119,7 +123,7 @@ def fetch(
     """
     note = on_note or _nobody
     path = folder / file.name
-    with _storage_errors(path):
+    with storage_errors(path, if_full=_IF_FULL):
         # First without the lock: a verified file may well be in a folder that is only readable.
         if not force and (here := _verified(path, file)):
             return here
@@ -188,24 +192,6 @@ def _lock(path: Path, note: OnNote) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    """What goes wrong with the disk, said to the user. Network errors never get here."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageError(
-                f"no space is left for {path}",
-                hint="Free some space and run the same command again: what has come is kept. "
-                "Or choose another disk: --data-dir DIR.",
-            ) from error
-        raise StorageError(
-            f"cannot read or write {path}: {error.strerror or error}",
-            hint="Choose a folder that you may write to: --data-dir DIR.",
-        ) from error
 
 
 def _nobody(*_: object) -> None:

@@ -1,20 +1,16 @@
 """Make a file once, however many processes want it; find it there ever after."""
 
-import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from filelock import FileLock
 
 from didcli.errors import StorageError
-from didcli.io.paths import ENVIRONMENT_VARIABLE
+from didcli.io.space import CHOOSE_ANOTHER, storage_errors
 
 T = TypeVar("T")
-
-_HINT = f"Choose another folder: --data-dir DIR, or the variable {ENVIRONMENT_VARIABLE}."
 
 
 def ensure(path: Path, read: Callable[[Path], T | None], write: Callable[[BinaryIO], None]) -> T:
@@ -28,7 +24,7 @@ def ensure(path: Path, read: Callable[[Path], T | None], write: Callable[[Binary
         at `path` when it returns; when it raises, nothing has changed.
     Raises StorageError when the disk is full, or the folder cannot be read or written.
     """
-    with _storage_errors(path):
+    with storage_errors(path):
         # First without the lock: a folder may well be readable and no more.
         found = read(path)
         if found is not None:
@@ -41,7 +37,7 @@ def ensure(path: Path, read: Callable[[Path], T | None], write: Callable[[Binary
             _replace(path, write)
             found = read(path)
     if found is None:
-        raise StorageError(f"{path} does not read back as it was written", hint=_HINT)
+        raise StorageError(f"{path} does not read back as it was written", hint=CHOOSE_ANOTHER)
     return found
 
 
@@ -59,15 +55,3 @@ def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            message = f"no space is left for {path}"
-        else:
-            message = f"cannot read or write {path}: {error.strerror or error}"
-        raise StorageError(message, hint=_HINT) from error

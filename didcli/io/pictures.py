@@ -129,6 +129,18 @@ def draw_slider(picture: Image.Image, fraction: float, low: str, high: str) -> I
     return extended
 
 
+def captioned(picture: Image.Image, text: str) -> Image.Image:
+    """The picture above a text, in as many lines as it takes; as it is where there is no text."""
+    lines = _wrapped(text, picture.width - 2 * GAP)
+    if not lines:
+        return picture
+    height = picture.height + len(lines) * LINE + GAP
+    extended = Image.new(picture.mode, (picture.width, height), PAPER)
+    extended.paste(picture, (0, 0))
+    _draw_lines(extended, "\n".join(lines), (GAP, picture.height), "la")
+    return extended
+
+
 def png_bytes(picture: Image.Image) -> bytes:
     """The picture as a PNG file."""
     buffer = io.BytesIO()
@@ -169,6 +181,17 @@ def _draw_block(picture: Image.Image, block: Block, plan: Layout, top: int) -> N
         for column in range(columns):
             tile = to_image(block.images[row, column], plan.scale)
             picture.paste(tile, plan.corner(first_image, row, column))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of whole words; only one that is longer by itself exceeds `width` pixels."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and text_width(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _draw_lines(picture: Image.Image, text: str, at: tuple[int, int], anchor: str) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didcli.io import once
+from didcli.io.space import check_space
 
 OnProgress = Callable[[int, int], object]
 """(records written, records in all)."""
@@ -59,10 +60,12 @@ def ensure(
     """The records at `path`, made of `parts()` where they are not there or damaged.
 
     parts: called at most once; yields the records in order, (any number, record_bytes) at a time.
-    Returns (count, record_bytes), read-only, mapped from the file. Raises StorageError.
+    Returns (count, record_bytes), read-only, mapped from the file. Raises StorageError, where
+    there is no room for the records before `parts` is called.
     """
 
     def make(file: BinaryIO) -> None:
+        check_space(path, content.size)
         write(file, content, parts(), on_progress)
 
     return once.ensure(path, partial(read, content=content), make)
