@@ -22,6 +22,7 @@ CASES = [
     ("beta_tcvae", {"estimator": "mss"}),
     ("beta_vae", {}),
     ("did", {"pairs": 4, "lambda_h_from": 0, "lambda_h_until": 1}),
+    ("did", {"lambda_o": 1.0, "anchors": 4}),
     ("did", {"pairs": 0, "contrast": "pairwise", "difference": "features", "categories": 3}),
     ("did", {"adversary": "nonsaturating", "perturbation": "redraw", "penalty_every": 1}),
     ("dip_vae", {}),

@@ -1,5 +1,6 @@
 """DiD: its pairs, its gradients, and every ablation; that it learns is shown at the end."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -59,6 +60,20 @@ def test_codes_are_uniform_with_the_variance_of_a_uniform_law():
     codes, _, _ = did.draw_pairs(config(), 20_000, CPU, rng())
     assert codes.mean().item() == pytest.approx(0.0, abs=0.02)
     assert codes.var().item() == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_neighbours_leave_one_anchor_in_two_dimensions_by_the_small_step():
+    inputs = torch.rand(4000, 6, generator=rng()) * 2 - 1
+    moves = did.draw_neighbours(config(small_step=0.25), inputs, rng()) - inputs.repeat(2, 1)
+    changed = moves != 0
+    assert changed.sum(dim=1).tolist() == [1] * 8000
+    assert moves[changed].abs().tolist() == pytest.approx([0.25] * 8000, abs=1e-6)
+    assert (moves > 0).sum() == pytest.approx(4000, abs=200)
+    first, second = changed.int().argmax(dim=1).chunk(2)
+    # Never the noise, never the same dimension twice, every couple of two equally often.
+    assert max(first.max(), second.max()) == 3
+    couples = torch.bincount(first * 4 + second, minlength=16).reshape(4, 4) / 4000
+    assert torch.allclose(couples, (1 - torch.eye(4)) / 12, atol=0.02)
 
 
 def test_the_weight_of_l_h_rises_linearly():
@@ -130,6 +145,8 @@ def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
         {"categories": 3},
         {"pairs": 0},
         {"pairs": 5},
+        {"lambda_o": 1.0},
+        {"lambda_o": 1.0, "lambda_h": 0.0, "anchors": 100},
     ],
     ids=str,
 )
@@ -163,6 +180,33 @@ def test_lambda_e_zero_keeps_the_encoder_from_g_and_lets_it_learn():
     assert not torch.allclose(single, without)
     # Linear in lambda_e: what reaches G is the weight times one and the same gradient.
     assert torch.allclose(double - without, 2.0 * (single - without), atol=1e-6)
+
+
+def test_l_o_is_the_overlap_of_changes_from_one_anchor_and_reaches_g_alone():
+    settings = {"instance_noise": 0.0, "lambda_h": 0.0, "anchors": 8}
+    without = gradients_reaching_g(model(**settings))
+    single, double = (gradients_reaching_g(model(lambda_o=w, **settings)) for w in (1.0, 2.0))
+    assert not torch.allclose(single, without)
+    # In float32 the small differences of an untrained G cancel: the gradients are up to .93.
+    assert torch.allclose(double - without, 2.0 * (single - without), atol=5e-3)
+
+    method = model(lambda_o=1.0, **settings)
+    generator = copy.deepcopy(method.g)
+    logs = method.train_step(images(), rng(), 10)
+    # The same draws again: pairs, noise, neighbours.
+    again = rng()
+    codes, _, _ = did.draw_pairs(method.config, 16, CPU, again)
+    z = torch.rand((16, 2), generator=again) * 2 - 1
+    anchors = torch.cat((codes, z), dim=1)[:8]
+    with torch.no_grad():
+        origin = generator(anchors)
+        moved = generator(did.draw_neighbours(method.config, anchors, again))
+    first, second = (part - origin for part in moved.chunk(2))
+    expected = [
+        float((a * b).sum() ** 2 / (a.square().sum() * b.square().sum()))
+        for a, b in zip(first, second, strict=True)
+    ]
+    assert logs["overlap"].item() == pytest.approx(sum(expected) / 8, rel=1e-3)
 
 
 def test_before_its_ramp_l_h_trains_h_and_leaves_g_alone():

@@ -160,6 +160,23 @@ def test_pairwise_contrast_with_one_label_has_nothing_to_push(rng):
     assert losses.pairwise_contrast(v, torch.zeros(5, dtype=torch.long), attract=False) == 0.0
 
 
+def test_squared_cosine_agrees_with_a_loop(rng):
+    a, b = (torch.randn(6, 2, 3, 3, generator=rng) for _ in range(2))
+    expected = 0.0
+    for x, y in zip(a.double().flatten(1), b.double().flatten(1), strict=True):
+        expected += float((x @ y) ** 2 / ((x @ x) * (y @ y))) / 6
+    assert losses.squared_cosine(a, b).item() == pytest.approx(expected, rel=1e-5)
+    assert losses.squared_cosine(a, -3 * a).item() == pytest.approx(1.0)
+
+
+def test_squared_cosine_of_an_unchanged_image_is_zero_with_a_finite_gradient(rng):
+    a = torch.zeros(2, 1, 3, 3, requires_grad=True)
+    loss = losses.squared_cosine(a, torch.randn(2, 1, 3, 3, generator=rng))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.isfinite(a.grad).all()
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
 def test_scale_gradient_keeps_values_and_scales_what_comes_back(weight):
     x = torch.tensor([1.0, -2.0], requires_grad=True)

@@ -12,7 +12,8 @@ here as follows.
           = E||v_same1 - v_same2||^2 - E||v_i - v_j||^2, i != j              (contrast=pairwise)
           = -E||v_i - v_j||^2, i != j, the paper's formula alone             (contrast=push)
     L_enc = mean (E(x) - c)^2
-    L_G   = adversarial + lambda_h(step) L_H + lambda_e L_enc
+    L_O   = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), i != j, d and d' small  (ours)
+    L_G   = adversarial + lambda_h(step) L_H + lambda_e L_enc + lambda_o L_O
     H minimises L_H, E minimises L_enc, D minimises its adversarial loss plus a gradient penalty.
 """
 
@@ -61,6 +62,13 @@ class Config:
     """Step at which the weight has risen, linearly, to lambda_h."""
     lambda_e: Weight = 1.0
     """Weight of L_enc in G's loss; 0 keeps L_enc from reaching G."""
+
+    lambda_o: Weight = 0.0
+    """Weight of L_O, the overlap of what two dimensions change in one image, in G's loss."""
+    anchors: Count = 16
+    """Images of the batch in which L_O compares two dimensions."""
+    small_step: Annotated[float, Gt(0), Le(1)] = 0.1
+    """Length of the steps that L_O compares, in either direction."""
 
     contrast: Literal["supcon", "pairwise", "push"] = "supcon"
     temperature: Rate = 0.2
@@ -153,7 +161,11 @@ class Did(nn.Module):
         z = _uniform((whole, cfg.noise_dim), images.device, rng)
         inputs = torch.cat((codes, z), dim=1)
         others = torch.cat((moved, z), dim=1)[:pairs]
-        generated = noisy(self.g(parallel.share(torch.cat((inputs, others)))))
+        anchors = min(cfg.anchors, whole) if cfg.lambda_o > 0 else 0
+        parallel.check_divisible(anchors, "anchors (method.anchors)")
+        nearby = draw_neighbours(cfg, inputs[:anchors], rng)
+        clean = self.g(parallel.share(torch.cat((inputs, others, nearby))))
+        generated = noisy(clean[: (whole + pairs) // parallel.processes()])
         fakes = generated[:count]
 
         # Critic.
@@ -181,6 +193,12 @@ class Did(nn.Module):
             total = total + contrast
             logs["contrast"] = contrast
             logs["h_accuracy"] = naming_accuracy(differences.detach(), changed[:pairs])
+        if anchors:
+            first, second = clean[len(generated) :].chunk(2)
+            origin = clean[: len(first)]
+            overlap = losses.squared_cosine(first - origin, second - origin)
+            total = total + cfg.lambda_o * overlap
+            logs["overlap"] = overlap
         descend(total, [self.optimisers["g"], self.optimisers["eh"]])
 
         # An average over the last 1/(1 - ema) steps, shorter at the start.
@@ -257,6 +275,19 @@ def draw_pairs(
         other = kind + torch.randint(1, kinds, (count,), generator=rng, device=device)
         new = torch.where(changed[:, None] == 0, _category(other % kinds, kinds)[:, None], new)
     return codes, codes.scatter(1, changed[:, None], new), changed
+
+
+def draw_neighbours(config: Config, inputs: Tensor, rng: torch.Generator) -> Tensor:
+    """Inputs of G (A, n + m) -> (2 A, n + m): all moved in one code each, then all in another.
+
+    By a small step in either direction, which may lead out of [-1, 1].
+    """
+    count, n = len(inputs), config.latent_dim
+    first = torch.randint(n, (count, 1), generator=rng, device=inputs.device)
+    apart = torch.randint(1, n, (count, 1), generator=rng, device=inputs.device)
+    changed = torch.cat((first, (first + apart) % n))
+    steps = config.small_step * _uniform((2 * count, 1), inputs.device, rng).sign()
+    return inputs.repeat(2, 1).scatter_add(1, changed, steps)
 
 
 def lambda_h(config: Config, step: int) -> float:

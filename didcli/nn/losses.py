@@ -105,6 +105,18 @@ def pairwise_contrast(embeddings: Tensor, labels: Tensor, *, attract: bool) -> T
     return loss
 
 
+def squared_cosine(first: Tensor, second: Tensor) -> Tensor:
+    """E[cos^2] of the angle between differences of images, 0 where they are orthogonal.
+
+    Of what two dimensions of a generator change in one image: a dimension that moves the object a
+    little while it reshapes it overlaps with the one that moves it. The direction of a change does
+    not count. Over pixels, where Wei et al. 2021, https://arxiv.org/abs/2108.07668, take Jacobians
+    of a generator's layers. first, second: (B, C, H, W). Returns a scalar in [0, 1]; a difference
+    of 0 counts 0.
+    """
+    return F.cosine_similarity(first.flatten(1), second.flatten(1), dim=1, eps=1e-3).square().mean()
+
+
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
