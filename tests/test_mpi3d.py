@@ -100,7 +100,8 @@ def test_an_absent_file_says_how_to_get_it(tmp_path, kind):
     assert f"did download mpi3d --kind {kind}" in caught.value.hint
 
 
-@pytest.mark.parametrize("options", [{"kind": "complex"}, {"source": "rendered"}])
-def test_other_kinds_and_sources_are_usage_errors(tmp_path, options):
-    with pytest.raises(UsageError, match="no mpi3d of kind"):
-        mpi3d.load(**options, data_dir=tmp_path)
+@pytest.mark.parametrize(("option", "value"), [("kind", "complex"), ("source", "rendered")])
+def test_other_kinds_and_sources_are_usage_errors(tmp_path, option, value):
+    with pytest.raises(UsageError, match=f"no '{value}' among the {option}s of mpi3d") as caught:
+        mpi3d.load(**{option: value}, data_dir=tmp_path)
+    assert "Choose from: " in caught.value.hint

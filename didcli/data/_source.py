@@ -1,12 +1,14 @@
-"""Where a set comes from that is published, and can also be drawn on this machine."""
+"""Where a published set comes from: its official files, or, for some, drawn on this machine."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from didcli.errors import DataError, UsageError
 from didcli.io.remote import RemoteFile
 
 Source = Literal["auto", "official", "rendered"]
+OnlyOfficial = Literal["auto", "official"]
+"""Of a set that cannot be drawn; both are its official files."""
 
 _DRAW = "Or draw it: --source rendered, which is --set data.source=rendered for did train."
 
@@ -14,6 +16,15 @@ _DRAW = "Or draw it: --source rendered, which is --set data.source=rendered for 
 def fetch_again(name: str) -> str:
     """A hint for whoever has an official file that is of no use."""
     return f"Fetch it again: did download {name} --force. {_DRAW}"
+
+
+def check_choice(name: str, what: str, chosen: str, choices: object) -> None:
+    """Raises UsageError unless `chosen` is one of `choices`, a Literal, of what `name` has."""
+    known = get_args(choices)
+    if chosen not in known:
+        raise UsageError(
+            f"no {chosen!r} among the {what}s of {name}", hint=f"Choose from: {', '.join(known)}."
+        )
 
 
 def official_file(
@@ -24,11 +35,7 @@ def official_file(
     `auto` takes an official file where there is one. Raises UsageError for an unknown source,
     DataError when the official file is asked for and absent.
     """
-    if source not in {"auto", "official", "rendered"}:
-        raise UsageError(
-            f"no {source!r} among the sources of {name}",
-            hint="Choose from: auto, official, rendered.",
-        )
+    check_choice(name, "source", source, Source)
     if source == "rendered":
         return None
     for file in files:

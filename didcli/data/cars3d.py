@@ -14,21 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from didcli.data._source import OnlyOfficial, check_choice
 from didcli.data._stored import StoredImages
-from didcli.errors import DataError, UsageError
+from didcli.errors import DataError
 from didcli.interfaces import Dataset
 from didcli.io import published, records
 from didcli.io.file_rows import FileRows
 from didcli.io.paths import data_dir as choose_folder
 from didcli.io.remote import RemoteFile
-
-Source = Literal["auto", "official"]
 
 FACTOR_NAMES = ("elevation", "azimuth", "object")
 FACTOR_SIZES = (4, 24, 183)
@@ -59,12 +58,12 @@ _HINT = "Fetch it: did download cars3d"
 
 @dataclass(frozen=True)
 class Config:
-    source: Source = "auto"
+    source: OnlyOfficial = "auto"
     """There is only the official file."""
 
 
 def load(
-    source: Source = "auto",
+    source: OnlyOfficial = "auto",
     data_dir: Path | None = None,
     on_progress: records.OnProgress | None = None,
 ) -> Dataset:
@@ -76,10 +75,7 @@ def load(
     on_progress: called with images written and images in all, only when there are some to write.
     Raises DataError when the archive is absent or damaged, StorageError when there is no room.
     """
-    if source not in {"auto", "official"}:
-        raise UsageError(
-            f"no {source!r} among the sources of cars3d", hint="Choose from: auto, official."
-        )
+    check_choice("cars3d", "source", source, OnlyOfficial)
     return from_official(choose_folder(data_dir), ARCHIVE, on_progress)
 
 

@@ -13,15 +13,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from didcli.data._source import OnlyOfficial, check_choice
 from didcli.data._stored import StoredImages, channels_first
-from didcli.errors import UsageError
 from didcli.interfaces import Dataset
 from didcli.io import published, records
 from didcli.io.file_rows import FileRows
 from didcli.io.paths import data_dir as choose_folder
 from didcli.io.remote import RemoteFile
 
-Source = Literal["auto", "official"]
 Kind = Literal["toy", "realistic", "real"]
 
 FACTOR_NAMES = (
@@ -61,13 +60,13 @@ SOURCES = (
 class Config:
     kind: Kind = "toy"
     """Drawn simply, drawn realistically, or photographed."""
-    source: Source = "auto"
+    source: OnlyOfficial = "auto"
     """There is only the official file."""
 
 
 def load(
     kind: Kind = "toy",
-    source: Source = "auto",
+    source: OnlyOfficial = "auto",
     data_dir: Path | None = None,
     on_progress: records.OnProgress | None = None,
 ) -> Dataset:
@@ -79,11 +78,8 @@ def load(
     on_progress: called with images unpacked and images in all, only when there are some to unpack.
     Raises DataError when the file is absent or damaged, StorageError when the images do not fit.
     """
-    if kind not in KINDS or source not in {"auto", "official"}:
-        raise UsageError(
-            f"no mpi3d of kind {kind!r} from source {source!r}",
-            hint=f"The kinds are {', '.join(KINDS)}; the source is official.",
-        )
+    check_choice("mpi3d", "kind", kind, Kind)
+    check_choice("mpi3d", "source", source, OnlyOfficial)
     folder = choose_folder(data_dir)
     return from_official(folder, SOURCES[KINDS.index(kind)], kind, on_progress)
 

@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from didcli.data import _grid
+from didcli.data._source import OnlyOfficial, check_choice
 from didcli.data._stored import StoredImages
-from didcli.errors import DataError, UsageError
+from didcli.errors import DataError
 from didcli.interfaces import Dataset
 from didcli.io import norb, published, records
 from didcli.io.file_rows import FileRows
 from didcli.io.paths import data_dir as choose_folder
 from didcli.io.remote import RemoteFile
 
-Source = Literal["auto", "official"]
 Instance = Literal["factor", "hidden"]
 
 FACTOR_NAMES = ("category", "instance", "elevation", "azimuth", "lighting")
@@ -93,7 +93,7 @@ _HINT = "Fetch it: did download smallnorb"
 
 @dataclass(frozen=True)
 class Config:
-    source: Source = "auto"
+    source: OnlyOfficial = "auto"
     """There are only the official files."""
     instance: Instance = "factor"
     """Whether the number of the toy is a factor. `hidden` is as in disentanglement_lib; metrics
@@ -101,7 +101,7 @@ class Config:
 
 
 def load(
-    source: Source = "auto",
+    source: OnlyOfficial = "auto",
     instance: Instance = "factor",
     data_dir: Path | None = None,
     on_progress: records.OnProgress | None = None,
@@ -114,11 +114,8 @@ def load(
     on_progress: called with images written and images in all, only when there are some to write.
     Raises DataError when a file is absent or damaged, StorageError when there is no room.
     """
-    if source not in {"auto", "official"} or instance not in {"factor", "hidden"}:
-        raise UsageError(
-            f"no smallnorb from source {source!r} with instance {instance!r}",
-            hint="The source is official; instance is factor or hidden.",
-        )
+    check_choice("smallnorb", "source", source, OnlyOfficial)
+    check_choice("smallnorb", "instance", instance, Instance)
     return from_official(choose_folder(data_dir), FILES, instance, on_progress)
 
 
