@@ -23,6 +23,8 @@ CASES = [
     ("beta_vae", {}),
     ("did", {"pairs": 4, "lambda_h_from": 0, "lambda_h_until": 1}),
     ("did", {"lambda_o": 1.0, "anchors": 4}),
+    ("did", {"lambda_o": 1.0, "anchors": 4, "overlap": "signed"}),
+    ("did", {"lambda_r": 1.0, "reconstructed": 4, "first_codes": 2, "open_until": 4}),
     ("did", {"pairs": 0, "contrast": "pairwise", "difference": "features", "categories": 3}),
     ("did", {"adversary": "nonsaturating", "perturbation": "redraw", "penalty_every": 1}),
     ("dip_vae", {}),

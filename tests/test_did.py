@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from didcli.methods import did
+from didcli.nn.codes import draw_neighbours, draw_pairs
 
 SHAPE = (1, 32, 32)
 CPU = torch.device("cpu")
@@ -34,53 +35,13 @@ def weights(module: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
 
 
-@pytest.mark.parametrize("perturbation", ["step", "redraw"])
-def test_a_pair_differs_in_the_named_dimension_alone(perturbation):
-    cfg = config(perturbation=perturbation, step_min=0.2, step_max=0.6)
-    codes, moved, changed = did.draw_pairs(cfg, 5000, CPU, rng())
-    differs = codes != moved
-    assert differs.sum(dim=1).tolist() == [1] * 5000
-    assert torch.equal(differs.float().argmax(dim=1), changed)
-    assert codes.abs().max() <= 1
-    assert moved.abs().max() <= 1
-    share = torch.bincount(changed, minlength=4) / 5000
-    assert share.tolist() == pytest.approx([0.25] * 4, abs=0.03)
-
-
-def test_steps_keep_to_their_sizes_and_take_both_directions():
-    cfg = config(step_min=0.2, step_max=0.6)
-    codes, moved, changed = did.draw_pairs(cfg, 5000, CPU, rng())
-    step = (moved - codes).gather(1, changed[:, None]).squeeze(1)
-    assert step.abs().min() == pytest.approx(0.2, abs=0.01)
-    assert step.abs().max() == pytest.approx(0.6, abs=0.01)
-    assert (step > 0).float().mean() == pytest.approx(0.5, abs=0.03)
-
-
-def test_codes_are_uniform_with_the_variance_of_a_uniform_law():
-    codes, _, _ = did.draw_pairs(config(), 20_000, CPU, rng())
-    assert codes.mean().item() == pytest.approx(0.0, abs=0.02)
-    assert codes.var().item() == pytest.approx(1 / 3, abs=0.01)
-
-
-def test_neighbours_leave_one_anchor_in_two_dimensions_by_the_small_step():
-    inputs = torch.rand(4000, 6, generator=rng()) * 2 - 1
-    moves = did.draw_neighbours(config(small_step=0.25), inputs, rng()) - inputs.repeat(2, 1)
-    changed = moves != 0
-    assert changed.sum(dim=1).tolist() == [1] * 8000
-    assert moves[changed].abs().tolist() == pytest.approx([0.25] * 8000, abs=1e-6)
-    assert (moves > 0).sum() == pytest.approx(4000, abs=200)
-    first, second = changed.int().argmax(dim=1).chunk(2)
-    # Never the noise, never the same dimension twice, every couple of two equally often.
-    assert max(first.max(), second.max()) == 3
-    couples = torch.bincount(first * 4 + second, minlength=16).reshape(4, 4) / 4000
-    assert torch.allclose(couples, (1 - torch.eye(4)) / 12, atol=0.02)
-
-
-def test_the_weight_of_l_h_rises_linearly():
-    cfg = config(lambda_h=2.0, lambda_h_from=100, lambda_h_until=300)
-    assert [did.lambda_h(cfg, step) for step in (0, 100, 150, 200, 300, 9999)] == [
-        *(0.0, 0.0, 0.5, 1.0, 2.0, 2.0)
-    ]
+@pytest.mark.parametrize("name", ["lambda_h", "lambda_o", "lambda_r"])
+def test_a_weight_rises_linearly(name):
+    cfg = config(**{name: 2.0, f"{name}_from": 100, f"{name}_until": 300})
+    weights = [did.ramped(cfg, name, step) for step in (0, 100, 150, 200, 300, 9999)]
+    assert weights == [0.0, 0.0, 0.5, 1.0, 2.0, 2.0]
+    from_the_start = config(**{name: 2.0, f"{name}_from": 0, f"{name}_until": 0})
+    assert did.ramped(from_the_start, name, 0) == 2.0
 
 
 def test_learning_rates_fall_linearly_to_two_percent():
@@ -93,17 +54,6 @@ def test_learning_rates_fall_linearly_to_two_percent():
     assert did.rate_factor(config(), 10**6) == 1.0
 
 
-def test_a_code_of_categories_has_so_many_values_and_changes_to_another():
-    cfg = config(categories=3)
-    codes, moved, changed = did.draw_pairs(cfg, 3000, CPU, rng())
-    assert sorted(set(codes[:, 0].tolist())) == [-1.0, 0.0, 1.0]
-    assert torch.bincount((codes[:, 0] + 1).long()).tolist() == pytest.approx([1000] * 3, abs=100)
-    of_first = changed == 0
-    assert (codes[of_first, 0] != moved[of_first, 0]).all()
-    assert sorted(set(moved[of_first, 0].tolist())) == [-1.0, 0.0, 1.0]
-    assert len(set(codes[:, 1].tolist())) > 2900  # the others stay uniform
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -111,6 +61,10 @@ def test_a_code_of_categories_has_so_many_values_and_changes_to_another():
         {"step_min": 0.8, "step_max": 0.5},
         {"lambda_h_from": 9, "lambda_h_until": 5},
         {"decay_from": 9, "decay_until": 5},
+        {"lambda_o_from": 9, "lambda_o_until": 5},
+        {"lambda_r_from": 9, "lambda_r_until": 5},
+        {"open_from": 9, "open_until": 5},
+        {"first_codes": 7, "latent_dim": 6},
     ],
     ids=str,
 )
@@ -146,7 +100,12 @@ def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
         {"pairs": 0},
         {"pairs": 5},
         {"lambda_o": 1.0},
+        {"lambda_o": 1.0, "overlap": "signed"},
         {"lambda_o": 1.0, "lambda_h": 0.0, "anchors": 100},
+        {"lambda_r": 1.0},
+        {"lambda_r": 1.0, "noise_dim": 0, "reconstructed": 100},
+        {"first_codes": 2, "open_from": 1, "open_until": 2},
+        {"smooth": True},
     ],
     ids=str,
 )
@@ -182,8 +141,9 @@ def test_lambda_e_zero_keeps_the_encoder_from_g_and_lets_it_learn():
     assert torch.allclose(double - without, 2.0 * (single - without), atol=1e-6)
 
 
-def test_l_o_is_the_overlap_of_changes_from_one_anchor_and_reaches_g_alone():
-    settings = {"instance_noise": 0.0, "lambda_h": 0.0, "anchors": 8}
+@pytest.mark.parametrize("overlap", ["absolute", "signed"])
+def test_l_o_is_the_overlap_of_changes_from_one_anchor_and_reaches_g_alone(overlap):
+    settings = {"instance_noise": 0.0, "lambda_h": 0.0, "anchors": 8, "overlap": overlap}
     without = gradients_reaching_g(model(**settings))
     single, double = (gradients_reaching_g(model(lambda_o=w, **settings)) for w in (1.0, 2.0))
     assert not torch.allclose(single, without)
@@ -195,18 +155,74 @@ def test_l_o_is_the_overlap_of_changes_from_one_anchor_and_reaches_g_alone():
     logs = method.train_step(images(), rng(), 10)
     # The same draws again: pairs, noise, neighbours.
     again = rng()
-    codes, _, _ = did.draw_pairs(method.config, 16, CPU, again)
+    codes, _, _ = draw_pairs(method.config, 16, CPU, again)
     z = torch.rand((16, 2), generator=again) * 2 - 1
     anchors = torch.cat((codes, z), dim=1)[:8]
     with torch.no_grad():
         origin = generator(anchors)
-        moved = generator(did.draw_neighbours(method.config, anchors, again))
+        small_step = method.config.small_step if overlap == "signed" else None
+        moved = generator(draw_neighbours(method.config, anchors, small_step, again))
     first, second = (part - origin for part in moved.chunk(2))
-    expected = [
-        float((a * b).sum() ** 2 / (a.square().sum() * b.square().sum()))
+    if overlap == "absolute":
+        first, second = first.abs().sum(dim=1), second.abs().sum(dim=1)
+    cosines = [
+        float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
         for a, b in zip(first, second, strict=True)
     ]
+    expected = [value if overlap == "absolute" else value**2 for value in cosines]
     assert logs["overlap"].item() == pytest.approx(sum(expected) / 8, rel=1e-3)
+
+
+def test_l_rec_is_the_error_of_real_images_through_e_and_g():
+    settings = {"instance_noise": 0.0, "lambda_h": 0.0, "lambda_e": 0.0, "noise_dim": 0}
+    method = model(lambda_r=1.0, reconstructed=8, **settings)
+    e, g = copy.deepcopy(method.e), copy.deepcopy(method.g)
+    batch = images()
+    logs = method.train_step(batch, rng(), 10)
+    with torch.no_grad():
+        again = g(e(batch[:8]).clamp(-1, 1))
+    assert logs["reconstruction"].item() == pytest.approx(
+        float((again - batch[:8]).square().mean())
+    )
+
+    # It reaches G in proportion to its weight, and E too.
+    without = gradients_reaching_g(model(**settings))
+    single, double = (
+        gradients_reaching_g(model(lambda_r=weight, **settings)) for weight in (1.0, 2.0)
+    )
+    assert not torch.allclose(single, without)
+    assert torch.allclose(double - without, 2.0 * (single - without), atol=1e-6)
+
+
+def test_l_rec_pulls_codes_of_real_images_back_into_their_range():
+    method = model(lambda_r=1.0, lambda_h=0.0)
+    with torch.no_grad():
+        method.e.head[-1].bias.fill_(3.0)
+    before = method.e(images()).mean()
+    for step in range(30):
+        method.train_step(images(), rng(step), step)
+    # L_enc alone would too, of generated images: compare with a run without L_rec.
+    other = model(lambda_h=0.0)
+    with torch.no_grad():
+        other.e.head[-1].bias.fill_(3.0)
+    for step in range(30):
+        other.train_step(images(), rng(step), step)
+    assert method.e(images()).mean() < other.e(images()).mean() < before
+
+
+def test_codes_that_are_not_open_yet_do_nothing():
+    closed = {"first_codes": 2, "open_from": 100, "open_until": 200, "lambda_h": 0.0}
+    method = model(**closed, lambda_o=1.0, lambda_r=1.0)
+    caught = []
+    method.g.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0].detach()))
+    method.train_step(images(), rng(), 10)
+    assert len(caught) == 2  # generated images; reconstructions
+    for inputs in caught:
+        assert torch.equal(inputs[:, 2:4], torch.zeros(len(inputs), 2))
+        assert (inputs[:, [0, 1, 4, 5]] != 0).all()
+    caught.clear()
+    method.train_step(images(), rng(), 150)
+    assert 0 < caught[0][:, 2:4].abs().max() <= 0.5
 
 
 def test_before_its_ramp_l_h_trains_h_and_leaves_g_alone():
@@ -235,7 +251,7 @@ def test_encode_and_decode_are_deterministic_and_in_range():
 def test_swapping_codes_of_the_generator_swaps_what_the_pairs_show():
     """H names a change by what it looks like: dimension i of G is dimension j of a swapped G."""
     method = model(noise_dim=0)
-    codes, moved, _ = did.draw_pairs(method.config, 8, CPU, rng())
+    codes, moved, _ = draw_pairs(method.config, 8, CPU, rng())
     swap = [1, 0, 2, 3]
     straight = method.h(method.g(codes), method.g(moved))
     with torch.no_grad():

@@ -169,9 +169,31 @@ def test_squared_cosine_agrees_with_a_loop(rng):
     assert losses.squared_cosine(a, -3 * a).item() == pytest.approx(1.0)
 
 
-def test_squared_cosine_of_an_unchanged_image_is_zero_with_a_finite_gradient(rng):
+def test_shared_pixels_agrees_with_a_loop(rng):
+    a, b = (torch.randn(6, 2, 3, 3, generator=rng) for _ in range(2))
+    expected = 0.0
+    for x, y in zip(a.double(), b.double(), strict=True):
+        places = [
+            sum(abs(float(v)) for v in d[:, i, j])
+            for d in (x, y)
+            for i in range(3)
+            for j in range(3)
+        ]
+        p, q = places[:9], places[9:]
+        dot = sum(u * v for u, v in zip(p, q, strict=True))
+        expected += dot / (sum(u * u for u in p) * sum(v * v for v in q)) ** 0.5 / 6
+    assert losses.shared_pixels(a, b).item() == pytest.approx(expected, rel=1e-5)
+    # Two hues of the same pixels share them all, changes of different pixels none.
+    assert losses.shared_pixels(a, a.flip(1)).item() == pytest.approx(1.0)
+    left, right = a.clone(), b.clone()
+    left[..., 1:], right[..., :1] = 0, 0
+    assert losses.shared_pixels(left, right) == 0.0
+
+
+@pytest.mark.parametrize("measure", [losses.squared_cosine, losses.shared_pixels])
+def test_the_overlap_with_an_unchanged_image_is_zero_with_a_finite_gradient(rng, measure):
     a = torch.zeros(2, 1, 3, 3, requires_grad=True)
-    loss = losses.squared_cosine(a, torch.randn(2, 1, 3, 3, generator=rng))
+    loss = measure(a, torch.randn(2, 1, 3, 3, generator=rng))
     loss.backward()
     assert loss.item() == 0.0
     assert torch.isfinite(a.grad).all()

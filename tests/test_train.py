@@ -17,7 +17,7 @@ from conftest import TINY
 from didcli.config import RunConfig, resolve
 from didcli.data import dsprites
 from didcli.engine import runs, train
-from didcli.errors import DivergedError, RunError
+from didcli.errors import DataError, DivergedError, RunError
 
 
 def longer(config: RunConfig, **changes) -> RunConfig:
@@ -55,6 +55,19 @@ def test_a_longer_run_passes_through_the_shorter_one(tiny_config, data_dir, tmp_
     train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
     extended = train.run(config, tmp_path / "run", resume=True, data_dir=data_dir)
     assert checkpoint_bytes(through.path) == checkpoint_bytes(extended.path)
+
+
+def test_a_run_that_never_starts_leaves_no_folder(tmp_path):
+    """A mistyped --data must not fill runs/ with folders that hold nothing."""
+    missing = ["data.name=images", f"data.path={tmp_path / 'missing'}"]
+    config = resolve(assignments=[*TINY, *missing])
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for folder in (tmp_path / "new", mine):
+        with pytest.raises(DataError, match="missing"):
+            train.run(config, folder, data_dir=tmp_path)
+    assert not (tmp_path / "new").exists()
+    assert mine.exists()
 
 
 def test_resuming_a_finished_run_changes_nothing(tiny_run, tiny_config, data_dir, tmp_path):

@@ -138,13 +138,14 @@ def latest_started(runs_dir: Path) -> Path | None:
     return max(written)[1] if written else None
 
 
-def claim(folder: Path, *, resume: bool, force: bool) -> None:
-    """Make the folder, or see that a run may be written into it.
+def claim(folder: Path, *, resume: bool, force: bool) -> bool:
+    """Make the folder, or see that a run may be written into it. Returns whether it is new.
 
     Raises RunConflictError when it holds a run, unless `resume` or `force`; also, even then, when
     it holds other files and no run: a mistyped path must not mix a run into somebody's folder.
     """
     try:
+        new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         found = {file.name for file in folder.iterdir()} - {LOCK_NAME}
     except (FileExistsError, NotADirectoryError):
@@ -163,6 +164,7 @@ def claim(folder: Path, *, resume: bool, force: bool) -> None:
             f"{folder} already holds a run",
             hint="Go on with it: --resume. Replace it: --force. Or choose another --out.",
         )
+    return new
 
 
 def clear(folder: Path) -> None:
@@ -203,8 +205,11 @@ def to_unit_range(images: NDArray[np.uint8], device: torch.device) -> torch.Tens
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder against other trainers. Raises RunConflictError when one holds it."""
+def locked(folder: Path, *, new: bool = False) -> Iterator[None]:
+    """Hold the run folder against other trainers. Raises RunConflictError when one holds it.
+
+    A folder that is `new`, and in which nothing was written in the end, is removed.
+    """
     lock = FileLock(folder / LOCK_NAME, timeout=0)
     try:
         lock.acquire()
@@ -220,6 +225,9 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if new and [file.name for file in folder.iterdir()] == [LOCK_NAME]:
+            (folder / LOCK_NAME).unlink()
+            folder.rmdir()
         lock.release()
 
 

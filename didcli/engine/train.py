@@ -108,9 +108,8 @@ def run(
     threads = devices.choose_threads(config.train.threads, processes.local()[1])
     torch.set_num_threads(threads)
     first = processes.is_first()
-    if first:
-        runs.claim(out, resume=resume, force=force)
-    with runs.locked(out) if first else nullcontext():
+    new = first and runs.claim(out, resume=resume, force=force)
+    with runs.locked(out, new=new) if first else nullcontext():
         dataset = runs.load_dataset(config, data_dir, on_progress=watcher.on_data)
         module = runs.build_method(config, dataset.image_shape)
         # Channels last: convolutions in bfloat16 are fastest so, on CPUs and on GPUs.

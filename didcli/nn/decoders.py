@@ -5,9 +5,11 @@ better off without one (it sinks into black, where a sigmoid's gradient vanishes
 """
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from didcli.nn.networks import CLASSIC_CHANNELS, SLOPE, Family, activation, fold_side
 
@@ -19,11 +21,12 @@ def image_decoder(
     width: int = 32,
     hidden: int = 256,
     family: Family = "broadcast",
+    smooth: bool = False,
 ) -> nn.Module:
     """The decoder of a family. `width` applies to `stem` and `broadcast`, `hidden` to the others
-    than `broadcast`."""
+    than `broadcast`, `smooth` to `broadcast`."""
     if family == "broadcast":
-        return BroadcastDecoder(image_shape, inputs, width=width)
+        return BroadcastDecoder(image_shape, inputs, width=width, smooth=smooth)
     return UpsamplingDecoder(image_shape, inputs, width=width, hidden=hidden, family=family)
 
 
@@ -85,7 +88,9 @@ class BroadcastDecoder(nn.Module):
 
     grid: Tensor
 
-    def __init__(self, image_shape: tuple[int, int, int], inputs: int, *, width: int) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], inputs: int, *, width: int, smooth: bool = False
+    ) -> None:
         super().__init__()
         channels, size, _ = image_shape
         line = torch.linspace(-1.0, 1.0, size // fold_side(size))
@@ -105,11 +110,40 @@ class BroadcastDecoder(nn.Module):
             nn.LeakyReLU(SLOPE),
             *_unfold(2 * width, channels, size),
         )
+        if smooth:
+            _start_even(cast(nn.Conv2d, self.tail[-2]), fold_side(size))
+            self.tail.append(Blur(channels))
 
     def forward(self, codes: Tensor) -> Tensor:
         cells = self.of_codes(codes)[:, :, None, None] + self.of_positions(self.grid)
         output: Tensor = self.tail(cells.contiguous(memory_format=torch.channels_last))
         return output.float()
+
+
+class Blur(nn.Module):
+    """Every channel averaged with its neighbours, 1:2:1 in either direction: (B, C, S, S)."""
+
+    kernel: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        line = torch.tensor([0.25, 0.5, 0.25])
+        kernel = torch.outer(line, line).expand(channels, 1, 3, 3).contiguous()
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        edged = F.pad(images, (1, 1, 1, 1), mode="replicate")
+        return F.conv2d(edged, self.kernel, groups=len(self.kernel))
+
+
+def _start_even(unfolded: nn.Conv2d, fold: int) -> None:
+    """Let all pixels of a block start alike, so that training alone draws a grid of blocks.
+
+    Aitken et al. 2017, https://arxiv.org/abs/1707.02937
+    """
+    with torch.no_grad():
+        for weights in (unfolded.weight, cast(Tensor, unfolded.bias)):
+            weights.copy_(weights[:: fold**2].repeat_interleave(fold**2, dim=0))
 
 
 def _unfold(features: int, channels: int, size: int) -> list[nn.Module]:

@@ -117,6 +117,17 @@ def squared_cosine(first: Tensor, second: Tensor) -> Tensor:
     return F.cosine_similarity(first.flatten(1), second.flatten(1), dim=1, eps=1e-3).square().mean()
 
 
+def shared_pixels(first: Tensor, second: Tensor) -> Tensor:
+    """E[cos] of the angle between absolute differences of images: 0 where no pixel has both.
+
+    A pixel's difference is the sum of its channels' absolute ones, so that a change of hue counts
+    as one change. first, second: (B, C, H, W). Returns a scalar in [0, 1]; a difference of 0
+    counts 0.
+    """
+    one, other = (difference.abs().sum(dim=1).flatten(1) for difference in (first, second))
+    return F.cosine_similarity(one, other, dim=1, eps=1e-3).mean()
+
+
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 

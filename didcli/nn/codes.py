@@ -1,0 +1,114 @@
+"""The codes that DiD draws: alone, in pairs that differ in one dimension, and as anchors."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from torch import Tensor
+
+from didcli.nn.steps import linear
+
+
+@dataclass(frozen=True)
+class CodeConfig:
+    """What codes there are, and how one of them is changed."""
+
+    latent_dim: Annotated[int, Ge(2)] = 6
+    """n, the codes. Near the number of factors: spare codes tear the images apart."""
+    noise_dim: Annotated[int, Ge(0)] = 4
+    """m, the dimensions of z, which no loss looks at."""
+    categories: Annotated[int, Ge(0)] = 0
+    """Values of code 0, evenly spaced in [-1, 1], where the data has a factor of so many kinds
+    (such as shape); 0 makes it uniform like the other codes."""
+    first_codes: Annotated[int, Ge(0)] = 0
+    """Codes that are open from the start; the others are held at 0 and opened later. Few codes
+    share out the greatest differences among them, one each; 0 opens all at once."""
+    open_from: Annotated[int, Ge(0)] = 0
+    """Step at which the range of the other codes starts to grow from 0."""
+    open_until: Annotated[int, Ge(0)] = 0
+    """Step at which it has grown, linearly, to [-1, 1]."""
+
+    perturbation: Literal["step", "redraw"] = "step"
+    """Whether c_i moves by a step or is drawn anew from U[-1, 1]."""
+    step_min: Annotated[float, Gt(0), Lt(1)] = 0.3
+    """Smallest step."""
+    step_max: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Largest step: at most 1, so that one of the two directions stays within [-1, 1]."""
+
+    def __post_init__(self) -> None:
+        if self.categories == 1:
+            raise ValueError("categories: a code of one value says nothing; give 0, or 2 and more")
+        if self.step_min > self.step_max:
+            raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
+        if self.first_codes > self.latent_dim:
+            raise ValueError(
+                f"first_codes: {self.first_codes} of {self.latent_dim} codes cannot be open"
+            )
+
+
+def draw_pairs(
+    config: CodeConfig, count: int, device: torch.device, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes c (B, n) in [-1, 1], c' that differs from c in one dimension each, and which: (B,)."""
+    n = config.latent_dim
+    codes = uniform((count, n), device, rng)
+    kinds = config.categories
+    if kinds:
+        kind = torch.randint(kinds, (count,), generator=rng, device=device)
+        codes[:, 0] = _category(kind, kinds)
+    changed = torch.randint(n, (count,), generator=rng, device=device)
+    new = perturbed(config, codes.gather(1, changed[:, None]), rng)
+    if kinds:
+        other = kind + torch.randint(1, kinds, (count,), generator=rng, device=device)
+        new = torch.where(changed[:, None] == 0, _category(other % kinds, kinds)[:, None], new)
+    return codes, codes.scatter(1, changed[:, None], new), changed
+
+
+def draw_neighbours(
+    config: CodeConfig, inputs: Tensor, small_step: float | None, rng: torch.Generator
+) -> Tensor:
+    """Inputs of G (A, n + m) -> (2 A, n + m): all changed in one code each, then all in another.
+
+    By a change as in a pair, or by a small step in either direction, which may lead out of
+    [-1, 1].
+    """
+    count, n = len(inputs), config.latent_dim
+    first = torch.randint(n, (count, 1), generator=rng, device=inputs.device)
+    apart = torch.randint(1, n, (count, 1), generator=rng, device=inputs.device)
+    changed = torch.cat((first, (first + apart) % n))
+    old = inputs.repeat(2, 1).gather(1, changed)
+    if small_step is None:
+        new = perturbed(config, old, rng)
+    else:
+        new = old + small_step * uniform((2 * count, 1), inputs.device, rng).sign()
+    return inputs.repeat(2, 1).scatter(1, changed, new)
+
+
+def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
+    """How far from 0 each input of G reaches at `step`: (n + m,), 1 where it is open."""
+    reach = torch.ones(config.latent_dim + config.noise_dim, device=device)
+    if config.first_codes:
+        later = linear(step, config.open_from, config.open_until)
+        reach[config.first_codes : config.latent_dim] = later
+    return reach
+
+
+def perturbed(config: CodeConfig, old: Tensor, rng: torch.Generator) -> Tensor:
+    """Codes (B, 1) in [-1, 1] -> other ones in [-1, 1], by the law of `config.perturbation`."""
+    drawn = uniform((len(old), 1), old.device, rng)
+    if config.perturbation == "redraw":
+        return drawn
+    size = config.step_min + (config.step_max - config.step_min) * drawn.abs()
+    new = old + size * drawn.sign()
+    return torch.where(new.abs() > 1.0, old - size * drawn.sign(), new)
+
+
+def uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:
+    """U[-1, 1]."""
+    return torch.rand(shape, generator=rng, device=device) * 2.0 - 1.0
+
+
+def _category(kind: Tensor, kinds: int) -> Tensor:
+    """Category numbers 0..kinds-1 -> codes, evenly spaced from -1 to 1."""
+    return kind * (2.0 / (kinds - 1)) - 1.0

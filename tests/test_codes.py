@@ -1,0 +1,93 @@
+"""The codes of DiD: their laws, pairs, neighbours, and when they open."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from didcli.nn import codes as draws
+from didcli.nn.codes import CodeConfig
+
+CPU = torch.device("cpu")
+
+
+def config(**changes) -> CodeConfig:
+    return dataclasses.replace(CodeConfig(latent_dim=4, noise_dim=2), **changes)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("perturbation", ["step", "redraw"])
+def test_a_pair_differs_in_the_named_dimension_alone(perturbation):
+    cfg = config(perturbation=perturbation, step_min=0.2, step_max=0.6)
+    codes, moved, changed = draws.draw_pairs(cfg, 5000, CPU, rng())
+    differs = codes != moved
+    assert differs.sum(dim=1).tolist() == [1] * 5000
+    assert torch.equal(differs.float().argmax(dim=1), changed)
+    assert codes.abs().max() <= 1
+    assert moved.abs().max() <= 1
+    share = torch.bincount(changed, minlength=4) / 5000
+    assert share.tolist() == pytest.approx([0.25] * 4, abs=0.03)
+
+
+def test_steps_keep_to_their_sizes_and_take_both_directions():
+    cfg = config(step_min=0.2, step_max=0.6)
+    codes, moved, changed = draws.draw_pairs(cfg, 5000, CPU, rng())
+    step = (moved - codes).gather(1, changed[:, None]).squeeze(1)
+    assert step.abs().min() == pytest.approx(0.2, abs=0.01)
+    assert step.abs().max() == pytest.approx(0.6, abs=0.01)
+    assert (step > 0).float().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_codes_are_uniform_with_the_variance_of_a_uniform_law():
+    codes, _, _ = draws.draw_pairs(config(), 20_000, CPU, rng())
+    assert codes.mean().item() == pytest.approx(0.0, abs=0.02)
+    assert codes.var().item() == pytest.approx(1 / 3, abs=0.01)
+
+
+@pytest.mark.parametrize("small_step", [None, 0.25])
+def test_neighbours_leave_one_anchor_in_two_dimensions(small_step):
+    cfg = config(step_min=0.4, step_max=0.6)
+    inputs = torch.rand(4000, 6, generator=rng()) * 2 - 1
+    neighbours = draws.draw_neighbours(cfg, inputs, small_step, rng())
+    moves = neighbours - inputs.repeat(2, 1)
+    changed = moves != 0
+    assert changed.sum(dim=1).tolist() == [1] * 8000
+    sizes = moves[changed].abs()
+    if small_step:
+        assert sizes.tolist() == pytest.approx([0.25] * 8000, abs=1e-6)
+    else:
+        assert (sizes.min(), sizes.max()) == (
+            pytest.approx(0.4, abs=0.01),
+            pytest.approx(0.6, abs=0.01),
+        )
+        assert neighbours.abs().max() <= 1
+    assert (moves > 0).sum() == pytest.approx(4000, abs=200)
+    first, second = changed.int().argmax(dim=1).chunk(2)
+    # Never the noise, never the same dimension twice, every couple of two equally often.
+    assert max(first.max(), second.max()) == 3
+    couples = torch.bincount(first * 4 + second, minlength=16).reshape(4, 4) / 4000
+    assert torch.allclose(couples, (1 - torch.eye(4)) / 12, atol=0.02)
+
+
+def test_a_code_of_categories_has_so_many_values_and_changes_to_another():
+    cfg = config(categories=3)
+    codes, moved, changed = draws.draw_pairs(cfg, 3000, CPU, rng())
+    assert sorted(set(codes[:, 0].tolist())) == [-1.0, 0.0, 1.0]
+    assert torch.bincount((codes[:, 0] + 1).long()).tolist() == pytest.approx([1000] * 3, abs=100)
+    of_first = changed == 0
+    assert (codes[of_first, 0] != moved[of_first, 0]).all()
+    assert sorted(set(moved[of_first, 0].tolist())) == [-1.0, 0.0, 1.0]
+    assert len(set(codes[:, 1].tolist())) > 2900  # the others stay uniform
+
+
+def test_codes_open_linearly_and_noise_is_open_at_once():
+    cfg = config(first_codes=3, open_from=100, open_until=200)
+    reaches = {step: draws.ranges(cfg, step, CPU).tolist() for step in (0, 100, 125, 200, 999)}
+    assert reaches == {
+        step: [1.0, 1.0, 1.0, fourth, 1.0, 1.0]
+        for step, fourth in {0: 0.0, 100: 0.0, 125: 0.25, 200: 1.0, 999: 1.0}.items()
+    }
+    assert draws.ranges(config(), 0, CPU).tolist() == [1.0] * 6
