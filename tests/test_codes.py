@@ -91,3 +91,14 @@ def test_codes_open_linearly_and_noise_is_open_at_once():
         for step, fourth in {0: 0.0, 100: 0.0, 125: 0.25, 200: 1.0, 999: 1.0}.items()
     }
     assert draws.ranges(config(), 0, CPU).tolist() == [1.0] * 6
+
+
+def test_only_open_codes_are_compared():
+    cfg = config(first_codes=2, open_from=100, open_until=200)
+    for step, count in [(0, 2), (100, 2), (101, 4), (200, 4)]:
+        _, _, changed = draws.draw_pairs(cfg, 500, CPU, rng(), step)
+        assert set(changed.tolist()) == set(range(count))
+        inputs = torch.zeros(500, 6)
+        moved = draws.draw_neighbours(cfg, inputs, None, rng(), step)
+        assert set(moved.nonzero()[:, 1].tolist()) == set(range(count))
+    assert draws.opened(config(), 0) == 4

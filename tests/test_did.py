@@ -35,6 +35,14 @@ def weights(module: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
 
 
+def test_the_weight_of_l_o_moves_to_its_later_value_as_codes_open():
+    opens = {"first_codes": 2, "open_from": 100, "open_until": 200}
+    cfg = config(lambda_o=3.0, lambda_o_until=50, lambda_o_opened=1.0, **opens)
+    weights = [did.lambda_o(cfg, step) for step in (0, 25, 100, 150, 200, 999)]
+    assert weights == [0.0, 1.5, 3.0, 2.0, 1.0, 1.0]
+    assert did.lambda_o(dataclasses.replace(cfg, lambda_o_opened=None), 999) == 3.0
+
+
 @pytest.mark.parametrize("name", ["lambda_h", "lambda_o", "lambda_r"])
 def test_a_weight_rises_linearly(name):
     cfg = config(**{name: 2.0, f"{name}_from": 100, f"{name}_until": 300})
@@ -65,6 +73,7 @@ def test_learning_rates_fall_linearly_to_two_percent():
         {"lambda_r_from": 9, "lambda_r_until": 5},
         {"open_from": 9, "open_until": 5},
         {"first_codes": 7, "latent_dim": 6},
+        {"first_codes": 1},
     ],
     ids=str,
 )

@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from didcli.nn import losses, parallel
-from didcli.nn.codes import CodeConfig, draw_neighbours, draw_pairs, ranges, uniform
+from didcli.nn.codes import CodeConfig, draw_neighbours, draw_pairs, opening, ranges, uniform
 from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder
 from didcli.nn.networks import Family, ImageEncoder
@@ -76,6 +76,9 @@ class Config(CodeConfig):
     """Step at which the weight starts to rise from 0."""
     lambda_o_until: Annotated[int, Ge(0)] = 0
     """Step at which the weight has risen, linearly, to lambda_o."""
+    lambda_o_opened: Weight | None = None
+    """Weight of L_O once the codes that open later are open, approached as they open; null keeps
+    lambda_o. What they are left with, shapes and sizes, shares pixels with the first codes."""
     overlap: Literal["absolute", "signed"] = "absolute"
     """`absolute` compares where two dimensions change an image, by changes as large as H sees;
     `signed` how, by small steps, where all changes meet in the same pixels (one moving object)."""
@@ -193,7 +196,7 @@ class Did(nn.Module):
             logs |= {"contrast": contrast, "h_accuracy": accuracy}
         if cfg.lambda_o > 0:
             logs["overlap"] = self._overlap(clean, clean[len(generated) :])
-            total = total + ramped(cfg, "lambda_o", step) * logs["overlap"]
+            total = total + lambda_o(cfg, step) * logs["overlap"]
         if cfg.lambda_r > 0:
             error, outside = self._reconstruction(images, reals, drawn.reach, rng)
             total = total + ramped(cfg, "lambda_r", step) * (error + outside)
@@ -226,12 +229,12 @@ class Did(nn.Module):
         whole = count * parallel.processes()
         pairs = _part(cfg.pairs or whole, whole, "pairs") if cfg.lambda_h > 0 else 0
         anchors = _part(cfg.anchors, whole, "anchors") if cfg.lambda_o > 0 else 0
-        codes, moved, changed = draw_pairs(cfg, whole, device, rng)
+        codes, moved, changed = draw_pairs(cfg, whole, device, rng, step)
         z = uniform((whole, cfg.noise_dim), device, rng)
         firsts = torch.cat((codes, z), dim=1)
         seconds = torch.cat((moved, z), dim=1)[:pairs]
         small_step = cfg.small_step if cfg.overlap == "signed" else None
-        neighbours = draw_neighbours(cfg, firsts[:anchors], small_step, rng)
+        neighbours = draw_neighbours(cfg, firsts[:anchors], small_step, rng, step)
         reach = ranges(cfg, step, device)
         inputs = parallel.share(torch.cat((firsts, seconds, neighbours)) * reach)
         return _Draw(
@@ -330,6 +333,15 @@ def ramped(config: Config, name: str, step: int) -> float:
     weight: float = getattr(config, name)
     rise = linear(step, getattr(config, f"{name}_from"), getattr(config, f"{name}_until"))
     return weight * rise
+
+
+def lambda_o(config: Config, step: int) -> float:
+    """The weight of L_O at `step`."""
+    first = ramped(config, "lambda_o", step)
+    if config.lambda_o_opened is None:
+        return first
+    later = opening(config, step)
+    return (1.0 - later) * first + later * config.lambda_o_opened
 
 
 def rate_factor(config: Config, step: int) -> float:

@@ -23,7 +23,7 @@ class CodeConfig:
     (such as shape); 0 makes it uniform like the other codes."""
     first_codes: Annotated[int, Ge(0)] = 0
     """Codes that are open from the start; the others are held at 0 and opened later. Few codes
-    share out the greatest differences among them, one each; 0 opens all at once."""
+    share out the greatest differences among them, one each; at least 2, and 0 opens all."""
     open_from: Annotated[int, Ge(0)] = 0
     """Step at which the range of the other codes starts to grow from 0."""
     open_until: Annotated[int, Ge(0)] = 0
@@ -41,23 +41,23 @@ class CodeConfig:
             raise ValueError("categories: a code of one value says nothing; give 0, or 2 and more")
         if self.step_min > self.step_max:
             raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
-        if self.first_codes > self.latent_dim:
+        if self.first_codes == 1 or self.first_codes > self.latent_dim:
             raise ValueError(
-                f"first_codes: {self.first_codes} of {self.latent_dim} codes cannot be open"
+                f"first_codes: {self.first_codes} of {self.latent_dim} codes cannot be first; "
+                "give 0, or 2 to latent_dim"
             )
 
 
 def draw_pairs(
-    config: CodeConfig, count: int, device: torch.device, rng: torch.Generator
+    config: CodeConfig, count: int, device: torch.device, rng: torch.Generator, step: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes c (B, n) in [-1, 1], c' that differs from c in one dimension each, and which: (B,)."""
-    n = config.latent_dim
-    codes = uniform((count, n), device, rng)
+    """Codes c (B, n) in [-1, 1], c' that differs from c in one open dimension each, and which."""
+    codes = uniform((count, config.latent_dim), device, rng)
     kinds = config.categories
     if kinds:
         kind = torch.randint(kinds, (count,), generator=rng, device=device)
         codes[:, 0] = _category(kind, kinds)
-    changed = torch.randint(n, (count,), generator=rng, device=device)
+    changed = torch.randint(opened(config, step), (count,), generator=rng, device=device)
     new = perturbed(config, codes.gather(1, changed[:, None]), rng)
     if kinds:
         other = kind + torch.randint(1, kinds, (count,), generator=rng, device=device)
@@ -66,14 +66,18 @@ def draw_pairs(
 
 
 def draw_neighbours(
-    config: CodeConfig, inputs: Tensor, small_step: float | None, rng: torch.Generator
+    config: CodeConfig,
+    inputs: Tensor,
+    small_step: float | None,
+    rng: torch.Generator,
+    step: int = 0,
 ) -> Tensor:
-    """Inputs of G (A, n + m) -> (2 A, n + m): all changed in one code each, then all in another.
+    """Inputs of G (A, n + m) -> (2 A, n + m): all changed in one open code each, then in another.
 
     By a change as in a pair, or by a small step in either direction, which may lead out of
     [-1, 1].
     """
-    count, n = len(inputs), config.latent_dim
+    count, n = len(inputs), opened(config, step)
     first = torch.randint(n, (count, 1), generator=rng, device=inputs.device)
     apart = torch.randint(1, n, (count, 1), generator=rng, device=inputs.device)
     changed = torch.cat((first, (first + apart) % n))
@@ -85,12 +89,23 @@ def draw_neighbours(
     return inputs.repeat(2, 1).scatter(1, changed, new)
 
 
+def opened(config: CodeConfig, step: int) -> int:
+    """How many codes are open at `step`, at least a little; they are the first ones."""
+    return config.latent_dim if opening(config, step) > 0.0 else config.first_codes
+
+
+def opening(config: CodeConfig, step: int) -> float:
+    """How far from 0 the codes reach that are not open from the start, from 0 to 1."""
+    if not config.first_codes:
+        return 1.0
+    return linear(step, config.open_from, config.open_until)
+
+
 def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
     """How far from 0 each input of G reaches at `step`: (n + m,), 1 where it is open."""
     reach = torch.ones(config.latent_dim + config.noise_dim, device=device)
     if config.first_codes:
-        later = linear(step, config.open_from, config.open_until)
-        reach[config.first_codes : config.latent_dim] = later
+        reach[config.first_codes : config.latent_dim] = opening(config, step)
     return reach
 
 
