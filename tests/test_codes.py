@@ -22,7 +22,7 @@ def rng(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("perturbation", ["step", "redraw"])
 def test_a_pair_differs_in_the_named_dimension_alone(perturbation):
     cfg = config(perturbation=perturbation, step_min=0.2, step_max=0.6)
-    codes, moved, changed = draws.draw_pairs(cfg, 5000, CPU, rng())
+    codes, moved, changed = draws.draw_pairs(cfg, 5000, CPU, rng(), 0)
     differs = codes != moved
     assert differs.sum(dim=1).tolist() == [1] * 5000
     assert torch.equal(differs.float().argmax(dim=1), changed)
@@ -34,7 +34,7 @@ def test_a_pair_differs_in_the_named_dimension_alone(perturbation):
 
 def test_steps_keep_to_their_sizes_and_take_both_directions():
     cfg = config(step_min=0.2, step_max=0.6)
-    codes, moved, changed = draws.draw_pairs(cfg, 5000, CPU, rng())
+    codes, moved, changed = draws.draw_pairs(cfg, 5000, CPU, rng(), 0)
     step = (moved - codes).gather(1, changed[:, None]).squeeze(1)
     assert step.abs().min() == pytest.approx(0.2, abs=0.01)
     assert step.abs().max() == pytest.approx(0.6, abs=0.01)
@@ -42,7 +42,7 @@ def test_steps_keep_to_their_sizes_and_take_both_directions():
 
 
 def test_codes_are_uniform_with_the_variance_of_a_uniform_law():
-    codes, _, _ = draws.draw_pairs(config(), 20_000, CPU, rng())
+    codes, _, _ = draws.draw_pairs(config(), 20_000, CPU, rng(), 0)
     assert codes.mean().item() == pytest.approx(0.0, abs=0.02)
     assert codes.var().item() == pytest.approx(1 / 3, abs=0.01)
 
@@ -51,7 +51,7 @@ def test_codes_are_uniform_with_the_variance_of_a_uniform_law():
 def test_neighbours_leave_one_anchor_in_two_dimensions(small_step):
     cfg = config(step_min=0.4, step_max=0.6)
     inputs = torch.rand(4000, 6, generator=rng()) * 2 - 1
-    neighbours = draws.draw_neighbours(cfg, inputs, small_step, rng())
+    neighbours = draws.draw_neighbours(cfg, inputs, small_step, rng(), 0)
     moves = neighbours - inputs.repeat(2, 1)
     changed = moves != 0
     assert changed.sum(dim=1).tolist() == [1] * 8000
@@ -74,13 +74,18 @@ def test_neighbours_leave_one_anchor_in_two_dimensions(small_step):
 
 def test_a_code_of_categories_has_so_many_values_and_changes_to_another():
     cfg = config(categories=3)
-    codes, moved, changed = draws.draw_pairs(cfg, 3000, CPU, rng())
+    codes, moved, changed = draws.draw_pairs(cfg, 3000, CPU, rng(), 0)
     assert sorted(set(codes[:, 0].tolist())) == [-1.0, 0.0, 1.0]
     assert torch.bincount((codes[:, 0] + 1).long()).tolist() == pytest.approx([1000] * 3, abs=100)
     of_first = changed == 0
     assert (codes[of_first, 0] != moved[of_first, 0]).all()
     assert sorted(set(moved[of_first, 0].tolist())) == [-1.0, 0.0, 1.0]
     assert len(set(codes[:, 1].tolist())) > 2900  # the others stay uniform
+    neighbours = draws.draw_neighbours(cfg, torch.cat((codes, codes[:, :2]), 1), None, rng(1), 0)
+    before = codes[:, 0].repeat(2)
+    changed = neighbours[:, 0] != before
+    assert changed.float().mean() == pytest.approx(0.25, abs=0.03)
+    assert sorted(set(neighbours[changed, 0].tolist())) == [-1.0, 0.0, 1.0]
 
 
 def test_codes_open_linearly_and_noise_is_open_at_once():

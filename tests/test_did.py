@@ -72,8 +72,10 @@ def test_learning_rates_fall_linearly_to_two_percent():
         {"lambda_o_from": 9, "lambda_o_until": 5},
         {"lambda_r_from": 9, "lambda_r_until": 5},
         {"open_from": 9, "open_until": 5},
-        {"first_codes": 7, "latent_dim": 6},
-        {"first_codes": 1},
+        {"first_codes": 7, "latent_dim": 6, "open_until": 5},
+        {"first_codes": 1, "open_until": 5},
+        {"first_codes": 3},
+        {"lambda_o_opened": 1.0},
     ],
     ids=str,
 )
@@ -164,13 +166,13 @@ def test_l_o_is_the_overlap_of_changes_from_one_anchor_and_reaches_g_alone(overl
     logs = method.train_step(images(), rng(), 10)
     # The same draws again: pairs, noise, neighbours.
     again = rng()
-    codes, _, _ = draw_pairs(method.config, 16, CPU, again)
+    codes, _, _ = draw_pairs(method.config, 16, CPU, again, 10)
     z = torch.rand((16, 2), generator=again) * 2 - 1
     anchors = torch.cat((codes, z), dim=1)[:8]
     with torch.no_grad():
         origin = generator(anchors)
         small_step = method.config.small_step if overlap == "signed" else None
-        moved = generator(draw_neighbours(method.config, anchors, small_step, again))
+        moved = generator(draw_neighbours(method.config, anchors, small_step, again, 10))
     first, second = (part - origin for part in moved.chunk(2))
     if overlap == "absolute":
         first, second = first.abs().sum(dim=1), second.abs().sum(dim=1)
@@ -194,13 +196,25 @@ def test_l_rec_is_the_error_of_real_images_through_e_and_g():
         float((again - batch[:8]).square().mean())
     )
 
-    # It reaches G in proportion to its weight, and E too.
+    # It reaches G in proportion to its weight.
     without = gradients_reaching_g(model(**settings))
     single, double = (
         gradients_reaching_g(model(lambda_r=weight, **settings)) for weight in (1.0, 2.0)
     )
     assert not torch.allclose(single, without)
     assert torch.allclose(double - without, 2.0 * (single - without), atol=1e-6)
+
+
+def test_a_term_costs_nothing_before_its_ramp():
+    """No pass through G or E for a weight of 0."""
+    late = {f"lambda_{x}{end}": 100 for x in "or" for end in ("_from", "_until")}
+    method = model(lambda_o=1.0, lambda_r=1.0, lambda_h=0.0, **late)
+    seen = []
+    method.g.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
+    assert not {"overlap", "reconstruction"} & method.train_step(images(), rng(), 10).keys()
+    assert seen == [16]
+    assert {"overlap", "reconstruction"} <= method.train_step(images(), rng(), 100).keys()
+    assert seen == [16, 16 + 2 * 16, 16]
 
 
 def test_l_rec_pulls_codes_of_real_images_back_into_their_range():
@@ -260,7 +274,7 @@ def test_encode_and_decode_are_deterministic_and_in_range():
 def test_swapping_codes_of_the_generator_swaps_what_the_pairs_show():
     """H names a change by what it looks like: dimension i of G is dimension j of a swapped G."""
     method = model(noise_dim=0)
-    codes, moved, _ = draw_pairs(method.config, 8, CPU, rng())
+    codes, moved, _ = draw_pairs(method.config, 8, CPU, rng(), 0)
     swap = [1, 0, 2, 3]
     straight = method.h(method.g(codes), method.g(moved))
     with torch.no_grad():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from didcli.nn import networks
-from didcli.nn.decoders import BroadcastDecoder, image_decoder
+from didcli.nn.decoders import Blur, BroadcastDecoder, image_decoder
 
 
 @pytest.mark.parametrize("family", ["stem", "broadcast", "classic"])
@@ -68,3 +68,22 @@ def test_the_broadcast_decoder_is_a_convolution_over_tiled_codes_and_positions()
     weight = torch.cat((decoder.of_codes.weight, decoder.of_positions.weight[:, :, 0, 0]), dim=1)
     first = torch.einsum("oi,bihw->bohw", weight, tiled) + decoder.of_codes.bias[:, None, None]
     assert torch.allclose(decoder.tail(first), decoder(codes), atol=1e-6)
+
+
+def test_blur_spreads_a_pixel_and_keeps_even_images():
+    image = torch.zeros(1, 2, 5, 5)
+    image[0, 1, 2, 2] = 16.0
+    blurred = Blur(2)(image)
+    assert blurred[0, 0].abs().max() == 0
+    assert blurred[0, 1, 1:4, 1:4].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    assert torch.equal(Blur(2)(torch.ones(1, 2, 5, 5)), torch.ones(1, 2, 5, 5))
+
+
+def test_a_smooth_decoder_starts_without_a_grid_of_blocks():
+    decoder = BroadcastDecoder((3, 64, 64), 4, width=4, smooth=True)
+    *unfolding, blur = decoder.tail
+    assert isinstance(blur, Blur)
+    decoder.tail = torch.nn.Sequential(*unfolding)
+    blocks = decoder(torch.randn(2, 4)).unfold(2, 4, 4).unfold(3, 4, 4).flatten(4)
+    assert blocks.std(dim=-1).max() < 1e-6
+    assert blocks.mean(dim=-1).std() > 1e-3  # and yet there is an image

@@ -6,7 +6,7 @@ L_enc = ||E(G(c)) - c||^2, which is the representation. What the paper leaves op
 here as follows.
 
     c ~ U[-1, 1]^n      z ~ U[-1, 1]^m, optional noise: what no code should hold
-    x  = G(c, z)        x' = G(c with c_i changed, z), i uniform over the n dimensions
+    x  = G(c, z)        x' = G(c with c_i changed, z), i uniform over the dimensions that are open
     v  = H(x, x'), of unit length, so that "maximise the distance" is bounded
     L_H   = supervised InfoNCE over the batch, the label of a pair being i   (contrast=supcon)
           = E||v_same1 - v_same2||^2 - E||v_i - v_j||^2, i != j              (contrast=pairwise)
@@ -18,6 +18,7 @@ here as follows.
 
 Ours, and off unless a preset asks for them:
 
+    c_k ~ U[-r, r] for the codes that open later, r growing from 0 to 1      (first_codes)
     L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), where c' and c'' differ from the same c in
             dimensions i != j                                                (overlap=absolute)
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
@@ -46,7 +47,7 @@ from didcli.nn.codes import CodeConfig, draw_neighbours, draw_pairs, opening, ra
 from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder
 from didcli.nn.networks import Family, ImageEncoder
-from didcli.nn.settings import Count, Momentum, Rate, Weight
+from didcli.nn.settings import Count, Momentum, Rate, Weight, check_ramps
 from didcli.nn.steps import adam, descend, frozen, linear, move_average, scale_rates
 
 
@@ -129,11 +130,9 @@ class Config(CodeConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("lambda_h", "lambda_o", "lambda_r", "decay", "open"):
-            start, stop = f"{name}_from", f"{name}_until"
-            first, last = getattr(self, start), getattr(self, stop)
-            if last and first > last:
-                raise ValueError(f"{start}: {first} is after {stop}, {last}")
+        check_ramps(self, "lambda_h", "lambda_o", "lambda_r", "decay")
+        if self.lambda_o_opened is not None and not self.first_codes:
+            raise ValueError("lambda_o_opened: there are no later codes; give first_codes as well")
 
 
 class Did(nn.Module):
@@ -194,12 +193,13 @@ class Did(nn.Module):
             )
             total = total + contrast
             logs |= {"contrast": contrast, "h_accuracy": accuracy}
-        if cfg.lambda_o > 0:
+        if len(clean) > len(generated):
             logs["overlap"] = self._overlap(clean, clean[len(generated) :])
             total = total + lambda_o(cfg, step) * logs["overlap"]
-        if cfg.lambda_r > 0:
+        weight = ramped(cfg, "lambda_r", step)
+        if weight > 0:
             error, outside = self._reconstruction(images, reals, drawn.reach, rng)
-            total = total + ramped(cfg, "lambda_r", step) * (error + outside)
+            total = total + weight * (error + outside)
             logs["reconstruction"] = error
         descend(total, [self.optimisers["g"], self.optimisers["eh"]])
 
@@ -228,7 +228,7 @@ class Did(nn.Module):
         cfg = self.config
         whole = count * parallel.processes()
         pairs = _part(cfg.pairs or whole, whole, "pairs") if cfg.lambda_h > 0 else 0
-        anchors = _part(cfg.anchors, whole, "anchors") if cfg.lambda_o > 0 else 0
+        anchors = _part(cfg.anchors, whole, "anchors") if lambda_o(cfg, step) > 0 else 0
         codes, moved, changed = draw_pairs(cfg, whole, device, rng, step)
         z = uniform((whole, cfg.noise_dim), device, rng)
         firsts = torch.cat((codes, z), dim=1)
@@ -318,14 +318,16 @@ class _Draw(NamedTuple):
     """What a step draws: this process's share of it."""
 
     inputs: Tensor
-    """Of G: first images of pairs, which are the fakes too; second ones; neighbours."""
+    """Of G, (B + P + 2 A, n + m): first images of pairs, which are the fakes too; second ones;
+    neighbours."""
     codes: Tensor
     """Of the fakes: (B, n)."""
     changed: Tensor
-    """The dimension in which each pair differs, of all processes."""
+    """The dimension in which each pair of all processes differs."""
     pairs: int
+    """P, of this process."""
     reach: Tensor
-    """How far from 0 each input reaches."""
+    """How far from 0 each input reaches: (n + m,)."""
 
 
 def ramped(config: Config, name: str, step: int) -> float:

@@ -7,6 +7,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
+from didcli.nn.settings import check_ramps
 from didcli.nn.steps import linear
 
 
@@ -41,6 +42,9 @@ class CodeConfig:
             raise ValueError("categories: a code of one value says nothing; give 0, or 2 and more")
         if self.step_min > self.step_max:
             raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
+        check_ramps(self, "open")
+        if self.first_codes and not self.open_until:
+            raise ValueError("first_codes: give open_until as well, the step at which all are open")
         if self.first_codes == 1 or self.first_codes > self.latent_dim:
             raise ValueError(
                 f"first_codes: {self.first_codes} of {self.latent_dim} codes cannot be first; "
@@ -49,20 +53,16 @@ class CodeConfig:
 
 
 def draw_pairs(
-    config: CodeConfig, count: int, device: torch.device, rng: torch.Generator, step: int = 0
+    config: CodeConfig, count: int, device: torch.device, rng: torch.Generator, step: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes c (B, n) in [-1, 1], c' that differs from c in one open dimension each, and which."""
+    """Codes c (B, n) in [-1, 1], c' that differs from c in one open dimension each, which: (B,)."""
     codes = uniform((count, config.latent_dim), device, rng)
-    kinds = config.categories
-    if kinds:
-        kind = torch.randint(kinds, (count,), generator=rng, device=device)
-        codes[:, 0] = _category(kind, kinds)
-    changed = torch.randint(opened(config, step), (count,), generator=rng, device=device)
-    new = perturbed(config, codes.gather(1, changed[:, None]), rng)
-    if kinds:
-        other = kind + torch.randint(1, kinds, (count,), generator=rng, device=device)
-        new = torch.where(changed[:, None] == 0, _category(other % kinds, kinds)[:, None], new)
-    return codes, codes.scatter(1, changed[:, None], new), changed
+    if config.categories:
+        kind = torch.randint(config.categories, (count, 1), generator=rng, device=device)
+        codes[:, :1] = _category(kind, config.categories)
+    changed = torch.randint(opened(config, step), (count, 1), generator=rng, device=device)
+    moved = codes.scatter(1, changed, _perturbed(config, codes, changed, rng))
+    return codes, moved, changed.squeeze(1)
 
 
 def draw_neighbours(
@@ -70,23 +70,24 @@ def draw_neighbours(
     inputs: Tensor,
     small_step: float | None,
     rng: torch.Generator,
-    step: int = 0,
+    step: int,
 ) -> Tensor:
     """Inputs of G (A, n + m) -> (2 A, n + m): all changed in one open code each, then in another.
 
-    By a change as in a pair, or by a small step in either direction, which may lead out of
-    [-1, 1].
+    By a change as in a pair where `small_step` is None, else by such a step in either direction,
+    which may lead out of [-1, 1].
     """
     count, n = len(inputs), opened(config, step)
     first = torch.randint(n, (count, 1), generator=rng, device=inputs.device)
     apart = torch.randint(1, n, (count, 1), generator=rng, device=inputs.device)
     changed = torch.cat((first, (first + apart) % n))
-    old = inputs.repeat(2, 1).gather(1, changed)
+    twice = inputs.repeat(2, 1)
     if small_step is None:
-        new = perturbed(config, old, rng)
+        new = _perturbed(config, twice, changed, rng)
     else:
-        new = old + small_step * uniform((2 * count, 1), inputs.device, rng).sign()
-    return inputs.repeat(2, 1).scatter(1, changed, new)
+        sign = uniform((2 * count, 1), inputs.device, rng).sign()
+        new = twice.gather(1, changed) + small_step * sign
+    return twice.scatter(1, changed, new)
 
 
 def opened(config: CodeConfig, step: int) -> int:
@@ -109,19 +110,26 @@ def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
     return reach
 
 
-def perturbed(config: CodeConfig, old: Tensor, rng: torch.Generator) -> Tensor:
-    """Codes (B, 1) in [-1, 1] -> other ones in [-1, 1], by the law of `config.perturbation`."""
-    drawn = uniform((len(old), 1), old.device, rng)
-    if config.perturbation == "redraw":
-        return drawn
-    size = config.step_min + (config.step_max - config.step_min) * drawn.abs()
-    new = old + size * drawn.sign()
-    return torch.where(new.abs() > 1.0, old - size * drawn.sign(), new)
-
-
 def uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:
     """U[-1, 1]."""
     return torch.rand(shape, generator=rng, device=device) * 2.0 - 1.0
+
+
+def _perturbed(config: CodeConfig, codes: Tensor, changed: Tensor, rng: torch.Generator) -> Tensor:
+    """Another value, in [-1, 1], of the code `changed`, (B, 1), of each row of `codes`: (B, 1)."""
+    old = codes.gather(1, changed)
+    drawn = uniform((len(old), 1), old.device, rng)
+    new = drawn
+    if config.perturbation == "step":
+        size = config.step_min + (config.step_max - config.step_min) * drawn.abs()
+        new = old + size * drawn.sign()
+        new = torch.where(new.abs() > 1.0, old - size * drawn.sign(), new)
+    kinds = config.categories
+    if kinds:
+        kind = ((old + 1.0) * (0.5 * (kinds - 1))).round().long()
+        other = kind + torch.randint(1, kinds, kind.shape, generator=rng, device=old.device)
+        new = torch.where(changed == 0, _category(other % kinds, kinds), new)
+    return new
 
 
 def _category(kind: Tensor, kinds: int) -> Tensor:

@@ -137,7 +137,7 @@ class Blur(nn.Module):
 
 
 def _start_even(unfolded: nn.Conv2d, fold: int) -> None:
-    """Let all pixels of a block start alike, so that training alone draws a grid of blocks.
+    """Let all pixels of a block start alike: no grid of blocks but what training draws.
 
     Aitken et al. 2017, https://arxiv.org/abs/1707.02937
     """

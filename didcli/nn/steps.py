@@ -50,10 +50,10 @@ def scale_rates(optimisers: Iterable[torch.optim.Optimizer], factor: float) -> N
 
 
 def linear(step: int, start: int, stop: int) -> float:
-    """0 up to `start`, then rising in proportion to the steps, 1 from `stop` on."""
+    """0 before `start`, then rising in proportion to the steps, 1 from `stop` on."""
     if step >= stop:
         return 1.0
-    return max((step - start) / (stop - start), 0.0)
+    return (step - start) / (stop - start) if step > start else 0.0
 
 
 @contextmanager
