@@ -9,7 +9,7 @@ pydantic is imported lazily: the command line imports this module for `--help`.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
 
@@ -118,7 +118,7 @@ def build(layers: Iterable[Layer]) -> RunConfig:
 
     Raises UsageError with one line for each unknown key, wrong type and value out of range.
     """
-    merged = _merge(layers)
+    merged = read_numbers(_merge(layers))
     problems: list[str] = []
     checked: dict[str, Any] = {}
     kinds: dict[str, registry.Kind] = {"method": "methods", "data": "data"}
@@ -200,7 +200,7 @@ def load_file(path: Path) -> Layer:
             f"{path} is not a mapping of sections (method, data, train) to settings",
             hint="A settings file looks like the config.yaml of a run folder.",
         )
-    return cast("Layer", read_numbers(content))
+    return cast("Layer", content)
 
 
 def parse_assignment(text: str) -> Layer:
@@ -216,13 +216,19 @@ def parse_assignment(text: str) -> Layer:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         parsed = value
-    return {section: {name: read_numbers(parsed)}}
+    return {section: {name: parsed}}
 
 
 def read_numbers(value: Any) -> Any:
-    """Turn texts such as 1e-4 into numbers, at any depth: YAML 1.1 reads them as strings."""
+    """Turn texts that are numbers into these, at any depth.
+
+    Such as 1e-4, which YAML 1.1 reads as a text, and keys such as 300, which JSON writes as texts.
+    """
     if isinstance(value, dict):
-        return {key: read_numbers(entry) for key, entry in value.items()}
+        return {
+            int(key) if isinstance(key, str) and key.isdecimal() else key: read_numbers(entry)
+            for key, entry in value.items()
+        }
     if isinstance(value, list):
         return [read_numbers(entry) for entry in value]
     if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
@@ -246,10 +252,15 @@ def _merge(layers: Iterable[Layer]) -> dict[str, Any]:
 
 def _check_dataclass(section: str, kind: Any, settings: Any, problems: list[str]) -> Any:
     """An instance of the dataclass `kind`, or None with lines added to `problems`."""
-    from pydantic import ConfigDict, ValidationError, create_model
+    from pydantic import ConfigDict, Field, ValidationError, create_model
 
     hints = get_type_hints(kind, include_extras=True)
-    defined: dict[str, Any] = {f.name: (hints[f.name], f.default) for f in fields(kind)}
+    defined: dict[str, Any] = {
+        f.name: (hints[f.name], Field(default_factory=f.default_factory))
+        if f.default_factory is not MISSING
+        else (hints[f.name], f.default)
+        for f in fields(kind)
+    }
     _check_keys(f"{section}.", settings, list(defined), problems)
     # Strict, so that `steps: true` or `lr: "fast"` is an error and not a number.
     model = create_model(kind.__name__, __config__=ConfigDict(strict=True), **defined)
@@ -272,11 +283,29 @@ def _check_keys(prefix: str, settings: Any, known: list[str], problems: list[str
 
 
 def _describe(section: str, error: "ValidationError") -> list[str]:
-    lines = []
+    """A line for each setting, or for each of its entries, that cannot be what it should."""
+    by_setting: dict[str, list[Any]] = {}
     for problem in error.errors():
-        key = ".".join([section, *(str(part) for part in problem["loc"])])
-        lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
+        by_setting.setdefault(str(problem["loc"][0]), []).append(problem)
+    lines = []
+    for name, problems in by_setting.items():
+        found = problems if len(problems) == 1 else _closest_type(problems)
+        for problem in found:
+            key = ".".join([section, name, *(str(part) for part in problem["loc"][1:])])
+            lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
     return lines
+
+
+def _closest_type(problems: list[Any]) -> list[Any]:
+    """Of a setting that may be of several types: what is wrong as the type that it is of.
+
+    pydantic tries each, and names the type in the second part of a location: dropped here.
+    """
+    found = [p for p in problems if len(p["loc"]) > 2 or not p["type"].endswith("_type")]
+    if not found:
+        kinds = [problem["msg"].removeprefix("Input should be ") for problem in problems]
+        found = [{**problems[0], "msg": "Input should be " + " or ".join(kinds)}]
+    return [{**problem, "loc": (problem["loc"][0], *problem["loc"][2:])} for problem in found]
 
 
 def _count(problems: list[str]) -> str:

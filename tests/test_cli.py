@@ -80,7 +80,7 @@ def test_2_contradicting_flags(did, tmp_path):
 
 def test_2_resuming_with_other_settings_names_them(did, tiny_run):
     result = did("train", "--resume", "--out", str(tiny_run), "--set", "method.lambda_h=9")
-    assert_fails(result, 2, "method.lambda_h: 0.3 -> 9")
+    assert_fails(result, 2, "method.lambda_h: {500: 0.0, 5000: 0.3} -> 9.0")
 
 
 def test_3_the_official_data_are_absent(did):

@@ -89,7 +89,7 @@ def test_a_code_of_categories_has_so_many_values_and_changes_to_another():
 
 
 def test_codes_open_linearly_and_noise_is_open_at_once():
-    cfg = config(first_codes=3, open_from=100, open_until=200)
+    cfg = config(first_codes=3, opening={100: 0.0, 200: 1.0})
     reaches = {step: draws.ranges(cfg, step, CPU).tolist() for step in (0, 100, 125, 200, 999)}
     assert reaches == {
         step: [1.0, 1.0, 1.0, fourth, 1.0, 1.0]
@@ -99,7 +99,7 @@ def test_codes_open_linearly_and_noise_is_open_at_once():
 
 
 def test_only_open_codes_are_compared():
-    cfg = config(first_codes=2, open_from=100, open_until=200)
+    cfg = config(first_codes=2, opening={100: 0.0, 200: 1.0})
     for step, count in [(0, 2), (100, 2), (101, 4), (200, 4)]:
         _, _, changed = draws.draw_pairs(cfg, 500, CPU, rng(), step)
         assert set(changed.tolist()) == set(range(count))

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -84,8 +85,7 @@ def test_assignments_are_of_the_method_and_the_dataset_that_flags_name():
     ("text", "expected"),
     [
         ("method.lambda_h=0.5", {"method": {"lambda_h": 0.5}}),
-        ("method.lr_generator=1e-4", {"method": {"lr_generator": 1e-4}}),
-        ("train.steps=2e5", {"train": {"steps": 200_000}}),
+        ("method.lambda_h={5: 0, 9: 1}", {"method": {"lambda_h": {5: 0, 9: 1}}}),
         ("data.source=rendered", {"data": {"source": "rendered"}}),
         ("method.contrast=a=b", {"method": {"contrast": "a=b"}}),
     ],
@@ -115,6 +115,35 @@ def test_numbers_that_yaml_reads_as_text(tmp_path):
     assert resolved.method.settings.lr_generator == 1e-4
     assert resolved.method.settings.lambda_h == 10
     assert resolved.train.steps == 100_000
+    resolved = settings.resolve(
+        assignments=["method.lambda_h={0: 0, 9: 1e-1}", "method.lr_critic=2e-4"]
+    )
+    assert resolved.method.settings.lambda_h == {0: 0.0, 9: 0.1}
+    assert resolved.method.settings.lr_critic == 2e-4
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("fast", "method.lambda_o: Input should be a valid number or a valid dictionary"),
+        (-1, "method.lambda_o: Input should be greater than or equal to 0, got -1"),
+        ({5: -1}, "method.lambda_o.5: Input should be greater than or equal to 0, got -1"),
+        ({-5: 1}, "method.lambda_o.-5.[key]: Input should be greater than or equal to 0, got -5"),
+        ({"soon": 1}, "method.lambda_o.soon.[key]: Input should be a valid integer, got 'soon'"),
+        ({}, "method.lambda_o: Dictionary should have at least 1 item"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_schedule_is_said_once(value, problem):
+    with pytest.raises(UsageError) as caught:
+        settings.build([settings.DEFAULTS, {"method": {"lambda_o": value}}])
+    assert problem in str(caught.value)
+    assert "a problem:" in str(caught.value)
+
+
+def test_a_schedule_survives_json():
+    resolved = settings.resolve(assignments=["method.lambda_h={500: 0, 5000: 1}"])
+    assert settings.build([json.loads(json.dumps(resolved.to_dict()))]) == resolved
 
 
 def test_resuming_may_change_length_and_device_and_nothing_else():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from didcli.nn.steps import descend, evaluating, linear
+from didcli.nn.steps import descend, evaluating
 
 
 def test_descend_takes_one_step_of_each_optimiser_along_the_gradient():
@@ -29,9 +29,3 @@ def test_evaluating_gives_the_mode_back_after_an_error():
     with pytest.raises(RuntimeError), evaluating(module):
         module(torch.zeros(2, 5))
     assert module.training
-
-
-def test_a_ramp_rises_linearly_or_at_once():
-    assert [linear(step, 2, 6) for step in (0, 2, 3, 6, 9)] == [0.0, 0.0, 0.25, 1.0, 1.0]
-    assert [linear(step, 5, 5) for step in (0, 4, 5, 6)] == [0.0, 0.0, 1.0, 1.0]
-    assert linear(0, 0, 0) == 1.0

@@ -34,7 +34,7 @@ and to G what E has seen in them: the paradigm is then an adversarial autoencode
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -43,43 +43,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from didcli.nn import losses, parallel
-from didcli.nn.codes import CodeConfig, draw_neighbours, draw_pairs, opening, ranges, uniform
+from didcli.nn.codes import CodeConfig, draw_neighbours, draw_pairs, ranges, uniform
 from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder
 from didcli.nn.networks import Family, ImageEncoder
-from didcli.nn.settings import Count, Momentum, Rate, Weight, check_ramps
-from didcli.nn.steps import adam, descend, frozen, linear, move_average, scale_rates
+from didcli.nn.schedules import Schedule, at, highest
+from didcli.nn.settings import Count, Momentum, Rate
+from didcli.nn.steps import adam, descend, frozen, move_average, scale_rates
 
 
 @dataclass(frozen=True)
 class Config(CodeConfig):
     adversary: Literal["wgan-gp", "nonsaturating"] = "wgan-gp"
     """`wgan-gp` (the paper's), or the non-saturating loss with an R1 penalty."""
-    penalty: Weight = 10.0
+    penalty: Schedule = 10.0
     """lambda_gp of WGAN-GP, or gamma of R1."""
     penalty_every: Count = 2
     """Steps from one gradient penalty to the next; its weight is scaled up to make up for it."""
-    instance_noise: Weight = 0.1
+    instance_noise: Schedule = 0.1
     """Sd of the Gaussian noise on all that D, E and H see, in units of the image range [0, 1]."""
 
-    lambda_h: Weight = 1.0
-    """Weight of L_H in G's loss once it is ramped in; 0 leaves H out (InfoGAN by regression)."""
-    lambda_h_from: Annotated[int, Ge(0)] = 500
-    """Step at which the weight starts to rise from 0; H itself learns from the first step."""
-    lambda_h_until: Annotated[int, Ge(0)] = 5000
-    """Step at which the weight has risen, linearly, to lambda_h."""
-    lambda_e: Weight = 1.0
+    lambda_h: Schedule = field(default_factory=lambda: {500: 0.0, 5000: 1.0})
+    """Weight of L_H in G's loss; H itself learns from the first step. 0 leaves H out (InfoGAN by
+    regression)."""
+    lambda_e: Schedule = 1.0
     """Weight of L_enc in G's loss; 0 keeps L_enc from reaching G."""
 
-    lambda_o: Weight = 0.0
+    lambda_o: Schedule = 0.0
     """Weight of L_O, the overlap of what two dimensions change in one image, in G's loss."""
-    lambda_o_from: Annotated[int, Ge(0)] = 0
-    """Step at which the weight starts to rise from 0."""
-    lambda_o_until: Annotated[int, Ge(0)] = 0
-    """Step at which the weight has risen, linearly, to lambda_o."""
-    lambda_o_opened: Weight | None = None
-    """Weight of L_O once the codes that open later are open, approached as they open; null keeps
-    lambda_o. What they are left with, shapes and sizes, shares pixels with the first codes."""
     overlap: Literal["absolute", "signed"] = "absolute"
     """`absolute` compares where two dimensions change an image, by changes as large as H sees;
     `signed` how, by small steps, where all changes meet in the same pixels (one moving object)."""
@@ -88,12 +79,8 @@ class Config(CodeConfig):
     small_step: Annotated[float, Gt(0), Le(1)] = 0.1
     """Length of the steps of `signed`, in either direction."""
 
-    lambda_r: Weight = 0.0
+    lambda_r: Schedule = 0.0
     """Weight of L_rec, the error of real images that E encodes and G decodes again."""
-    lambda_r_from: Annotated[int, Ge(0)] = 0
-    """Step at which the weight starts to rise from 0."""
-    lambda_r_until: Annotated[int, Ge(0)] = 0
-    """Step at which the weight has risen, linearly, to lambda_r."""
     reconstructed: Count = 32
     """Images of the batch that L_rec takes."""
 
@@ -121,18 +108,10 @@ class Config(CodeConfig):
     beta1: Momentum = 0.0
     beta2: Momentum = 0.9
     """Of Adam, for all networks."""
-    decay_from: Annotated[int, Ge(0)] = 0
-    """Step at which the learning rates start to fall, linearly."""
-    decay_until: Annotated[int, Ge(0)] = 0
-    """Step at which they have fallen to 2 %; 0 keeps them as they are."""
+    lr_factor: Schedule = 1.0
+    """What all three learning rates are multiplied by."""
     ema: Momentum = 0.999
     """Decay of the moving averages of G's and E's weights, which `decode` and `encode` use."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_ramps(self, "lambda_h", "lambda_o", "lambda_r", "decay")
-        if self.lambda_o_opened is not None and not self.first_codes:
-            raise ValueError("lambda_o_opened: there are no later codes; give first_codes as well")
 
 
 class Did(nn.Module):
@@ -167,8 +146,8 @@ class Did(nn.Module):
 
     def train_step(self, images: Tensor, rng: torch.Generator, step: int) -> Mapping[str, Tensor]:
         cfg = self.config
-        scale_rates(self.optimisers.values(), rate_factor(cfg, step))
-        noisy = _InstanceNoise(cfg.instance_noise, rng)
+        scale_rates(self.optimisers.values(), at(cfg.lr_factor, step))
+        noisy = _InstanceNoise(at(cfg.instance_noise, step), rng)
 
         drawn = self._draw(len(images), images.device, rng, step)
         clean = self.g(drawn.inputs)
@@ -182,12 +161,12 @@ class Did(nn.Module):
         # reaches G through them is scaled at the images.
         with frozen(self.d):
             adversarial = self._generator_loss(fakes)
-        encoded = self.e(losses.scale_gradient(fakes, cfg.lambda_e))
+        encoded = self.e(losses.scale_gradient(fakes, at(cfg.lambda_e, step)))
         encoding = F.mse_loss(encoded, drawn.codes)
         total = adversarial + encoding
         logs = {"critic": critic_loss, "generator": adversarial, "encoding": encoding}
         if drawn.pairs:
-            seen = losses.scale_gradient(generated, ramped(cfg, "lambda_h", step))
+            seen = losses.scale_gradient(generated, at(cfg.lambda_h, step))
             contrast, accuracy = self._contrast(
                 seen[: drawn.pairs], seen[len(images) :], drawn.changed
             )
@@ -195,8 +174,8 @@ class Did(nn.Module):
             logs |= {"contrast": contrast, "h_accuracy": accuracy}
         if len(clean) > len(generated):
             logs["overlap"] = self._overlap(clean, clean[len(generated) :])
-            total = total + lambda_o(cfg, step) * logs["overlap"]
-        weight = ramped(cfg, "lambda_r", step)
+            total = total + at(cfg.lambda_o, step) * logs["overlap"]
+        weight = at(cfg.lambda_r, step)
         if weight > 0:
             error, outside = self._reconstruction(images, reals, drawn.reach, rng)
             total = total + weight * (error + outside)
@@ -227,8 +206,8 @@ class Did(nn.Module):
         """For the batch of all processes; each then takes its share."""
         cfg = self.config
         whole = count * parallel.processes()
-        pairs = _part(cfg.pairs or whole, whole, "pairs") if cfg.lambda_h > 0 else 0
-        anchors = _part(cfg.anchors, whole, "anchors") if lambda_o(cfg, step) > 0 else 0
+        pairs = _part(cfg.pairs or whole, whole, "pairs") if highest(cfg.lambda_h) > 0 else 0
+        anchors = _part(cfg.anchors, whole, "anchors") if at(cfg.lambda_o, step) > 0 else 0
         codes, moved, changed = draw_pairs(cfg, whole, device, rng, step)
         z = uniform((whole, cfg.noise_dim), device, rng)
         firsts = torch.cat((codes, z), dim=1)
@@ -253,7 +232,7 @@ class Did(nn.Module):
         loss = self._critic_loss(reals, fakes)
         total = loss
         if step % cfg.penalty_every == 0:
-            weight = cfg.penalty * cfg.penalty_every
+            weight = at(cfg.penalty, step) * cfg.penalty_every
             total = total + weight * self._penalty(reals, fakes, rng)
         descend(total, [self.optimisers["d"]])
         return loss
@@ -328,29 +307,6 @@ class _Draw(NamedTuple):
     """P, of this process."""
     reach: Tensor
     """How far from 0 each input reaches: (n + m,)."""
-
-
-def ramped(config: Config, name: str, step: int) -> float:
-    """The weight of this name at `step`: 0, then a linear rise, then what the settings say."""
-    weight: float = getattr(config, name)
-    rise = linear(step, getattr(config, f"{name}_from"), getattr(config, f"{name}_until"))
-    return weight * rise
-
-
-def lambda_o(config: Config, step: int) -> float:
-    """The weight of L_O at `step`."""
-    first = ramped(config, "lambda_o", step)
-    if config.lambda_o_opened is None:
-        return first
-    later = opening(config, step)
-    return (1.0 - later) * first + later * config.lambda_o_opened
-
-
-def rate_factor(config: Config, step: int) -> float:
-    """What the learning rates are multiplied by at `step`: 1, then a linear fall to 0.02."""
-    if not config.decay_until:
-        return 1.0
-    return 1.0 - 0.98 * linear(step, config.decay_from, config.decay_until)
 
 
 def naming_accuracy(differences: Tensor, changed: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
-from didcli.nn.settings import check_ramps
-from didcli.nn.steps import linear
+from didcli.nn.schedules import Schedule, at, highest
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,8 @@ class CodeConfig:
     first_codes: Annotated[int, Ge(0)] = 0
     """Codes that are open from the start; the others are held at 0 and opened later. Few codes
     share out the greatest differences among them, one each; at least 2, and 0 opens all."""
-    open_from: Annotated[int, Ge(0)] = 0
-    """Step at which the range of the other codes starts to grow from 0."""
-    open_until: Annotated[int, Ge(0)] = 0
-    """Step at which it has grown, linearly, to [-1, 1]."""
+    opening: Schedule = 1.0
+    """How far from 0 the other codes reach, from 0, closed, to 1, open."""
 
     perturbation: Literal["step", "redraw"] = "step"
     """Whether c_i moves by a step or is drawn anew from U[-1, 1]."""
@@ -42,9 +39,13 @@ class CodeConfig:
             raise ValueError("categories: a code of one value says nothing; give 0, or 2 and more")
         if self.step_min > self.step_max:
             raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
-        check_ramps(self, "open")
-        if self.first_codes and not self.open_until:
-            raise ValueError("first_codes: give open_until as well, the step at which all are open")
+        if highest(self.opening) > 1.0:
+            raise ValueError(f"opening: codes reach 1 at most, not {highest(self.opening)}")
+        if bool(self.first_codes) != isinstance(self.opening, dict):
+            raise ValueError(
+                "first_codes: goes with opening, the steps at which the other codes are opened; "
+                "for example first_codes 3 and opening {2000: 0, 3000: 1}"
+            )
         if self.first_codes == 1 or self.first_codes > self.latent_dim:
             raise ValueError(
                 f"first_codes: {self.first_codes} of {self.latent_dim} codes cannot be first; "
@@ -92,21 +93,14 @@ def draw_neighbours(
 
 def opened(config: CodeConfig, step: int) -> int:
     """How many codes are open at `step`, at least a little; they are the first ones."""
-    return config.latent_dim if opening(config, step) > 0.0 else config.first_codes
-
-
-def opening(config: CodeConfig, step: int) -> float:
-    """How far from 0 the codes reach that are not open from the start, from 0 to 1."""
-    if not config.first_codes:
-        return 1.0
-    return linear(step, config.open_from, config.open_until)
+    return config.latent_dim if at(config.opening, step) > 0.0 else config.first_codes
 
 
 def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
     """How far from 0 each input of G reaches at `step`: (n + m,), 1 where it is open."""
     reach = torch.ones(config.latent_dim + config.noise_dim, device=device)
     if config.first_codes:
-        reach[config.first_codes : config.latent_dim] = opening(config, step)
+        reach[config.first_codes : config.latent_dim] = at(config.opening, step)
     return reach
 
 

@@ -49,13 +49,6 @@ def scale_rates(optimisers: Iterable[torch.optim.Optimizer], factor: float) -> N
             group["lr"] = factor * optimiser.defaults["lr"]
 
 
-def linear(step: int, start: int, stop: int) -> float:
-    """0 before `start`, then rising in proportion to the steps, 1 from `stop` on."""
-    if step >= stop:
-        return 1.0
-    return (step - start) / (stop - start) if step > start else 0.0
-
-
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Within: gradients flow through the module to its input, none are computed for its weights."""
