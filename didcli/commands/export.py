@@ -23,6 +23,7 @@ class What(StrEnum):
     generator = "generator"
     codes = "codes"
     all = "all"
+    run = "run"
 
 
 class Format(StrEnum):
@@ -58,7 +59,13 @@ def export(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder. Without it, the latest under --runs-dir.")
     ] = None,
-    what: Annotated[What | None, typer.Option(help="By default all; with --images, codes.")] = None,
+    what: Annotated[
+        What | None,
+        typer.Option(
+            help="By default all of encoder, generator and codes; with --images, codes. run: a run "
+            "folder with encoder and generator alone, scores and a model card."
+        ),
+    ] = None,
     file_format: Annotated[
         Format | None,
         typer.Option(
@@ -72,7 +79,8 @@ def export(
         typer.Option(
             "--output",
             "-o",
-            help="File, or - for stdout; a folder for all. By default in the run folder.",
+            help="File, or - for stdout; a folder for all, a new one for run. By default in the "
+            "run folder.",
         ),
     ] = None,
     images: Annotated[
@@ -95,10 +103,14 @@ def export(
     did export runs/x --what encoder -o encoder.onnx
     did export --what codes --format jsonl -o - | jq .
     did export --what codes --images photos -o photos.csv
+    did export runs/x --what run -o shared            small, for did eval and did traverse
 
     Encoder: images (B, C, H, W) float32 in [0, 1] -> codes (B, D). Generator: codes -> images.
     Either is read back and compared with the run before it is written.
     """
+    if what is What.run:
+        _release(run, _new_folder(output, file_format), device, runs_dir, as_json, quiet)
+        return
     jobs = plan(what, file_format, output, with_images=images is not None)
     if output is not None and len(jobs) > 1:
         _make_folder(Path(output))
@@ -130,6 +142,34 @@ def export(
     for file in files:
         if file["path"] != _output.STDOUT:
             typer.echo(file["path"])
+
+
+def _new_folder(output: str | None, file_format: Format | None) -> Path:
+    if output is None or output == _output.STDOUT or file_format is not None:
+        raise UsageError(
+            "a run is exported as a folder", hint="did export RUN --what run -o NEW_FOLDER"
+        )
+    return Path(output)
+
+
+def _release(
+    run: Path | None, folder: Path, device: str, runs_dir: Path, as_json: bool, quiet: bool
+) -> None:
+    options.say("did export: getting ready ...", quiet)
+
+    from didcli.engine import runs
+    from didcli.engine.release import release
+
+    source = runs.find_run(run, runs_dir)
+    opened = runs.open_run(source, device)
+    options.say(f"run {source}, step {opened.step}, {opened.device}", quiet)
+    size = release(opened, folder)
+    options.say(f"read back, it computes the same; {size / 1e6:.1f} MB of weights", quiet)
+    if as_json:
+        files = [{"what": "run", "format": "safetensors", "path": str(folder), "bytes": size}]
+        options.print_json({"schema": 1, "run": str(source), "step": opened.step, "files": files})
+        return
+    typer.echo(folder)
 
 
 def plan(

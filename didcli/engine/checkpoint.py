@@ -3,12 +3,13 @@
 Tensors: every weight under its name in the method's `state_dict()` (`g.*`, `d.*`, ...), and every
 optimiser's state as `opt.<optimiser>.<weight>.<exp_avg | exp_avg_sq | step>`. Beside them, in the
 file's `__metadata__`, one canonical JSON text: schema, step, settings, versions, data source and a
-checksum for each tensor. Nothing in it depends on the clock, so equal states are equal bytes.
+checksum for each tensor. A released checkpoint has the weights that encode and decode use, and no
+more. Nothing in it depends on the clock, so equal states are equal bytes.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class Checkpoint:
     """Of the training images."""
     image_shape: tuple[int, int, int]
     versions: Mapping[str, str]
+    released: bool
+    """Whether it has only what `encode` and `decode` use: training cannot go on from it."""
     digest: str
     """SHA-256 of the file, hexadecimal."""
 
@@ -52,12 +55,16 @@ def save(
     source: str,
     image_shape: tuple[int, int, int],
     versions: Mapping[str, str],
+    released: Collection[str] | None = None,
 ) -> None:
     """Write the training state of `method`, atomically, once the written bytes are verified.
 
+    released: the names of the weights to write, where training shall not go on from them.
     An older checkpoint of that name stays until then. Raises StorageError.
     """
     tensors = state(method)
+    if released is not None:
+        tensors = {name: tensors[name] for name in released}
     described = {
         "schema": SCHEMA,
         "step": step,
@@ -65,6 +72,7 @@ def save(
         "source": source,
         "image_shape": list(image_shape),
         "versions": versions,
+        "released": released is not None,
         "checksums": {name: _checksum(tensor) for name, tensor in tensors.items()},
     }
     text = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -107,6 +115,7 @@ def load(path: Path) -> Checkpoint:
             source=described["source"],
             image_shape=tuple(described["image_shape"]),
             versions=described["versions"],
+            released=described.get("released", False) is True,
             digest=hashlib.sha256(content).hexdigest(),
         )
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -142,11 +151,19 @@ def state(method: nn.Module) -> dict[str, Tensor]:
 def restore(method: nn.Module, checkpoint: Checkpoint, *, optimisers: bool = True) -> None:
     """Put a checkpoint's values into `method`, in place.
 
-    Raises RunError when names or shapes differ from what the method has.
+    Raises RunError when names or shapes differ from what the method has, or when optimisers are
+    asked for and the checkpoint is a released one.
     """
+    if optimisers and checkpoint.released:
+        raise RunError(
+            "the checkpoint has a generator and an encoder, not what training needs to go on",
+            hint="Train anew with its settings: did train --config RUN/config.yaml",
+        )
     own = method.state_dict()
     stored = {k: v for k, v in checkpoint.tensors.items() if not k.startswith("opt.")}
-    differing = sorted(own.keys() ^ stored.keys()) + [
+    unknown = stored.keys() - own.keys()
+    missing = set() if checkpoint.released else own.keys() - stored.keys()
+    differing = sorted(unknown | missing) + [
         name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape
     ]
     if differing:
@@ -154,7 +171,7 @@ def restore(method: nn.Module, checkpoint: Checkpoint, *, optimisers: bool = Tru
             f"the checkpoint does not fit the method: {', '.join(differing[:5])}",
             hint="It was written by another version of the method, or for other settings.",
         )
-    method.load_state_dict(stored)
+    method.load_state_dict(stored, strict=not checkpoint.released)
     if optimisers:
         _restore_optimisers(method, checkpoint)
 

@@ -27,6 +27,7 @@ from didcli.io import image_files
 
 Floats = NDArray[np.float32]
 Part = Literal["encoder", "generator"]
+PARTS: tuple[Part, ...] = ("encoder", "generator")
 ModelFormat = Literal["onnx", "pt2"]
 OnProgress = Callable[[int], None]
 """Called with the images encoded so far."""
@@ -106,16 +107,7 @@ def export_model(run: runs.Run, part: Part, file_format: ModelFormat) -> Exporte
     """
     if file_format == "onnx":
         check_onnx_packages()
-    # A copy, on the CPU and laid out as usual: a file must not depend on the device it was made on.
-    method = deepcopy(run.method).eval()
-    method.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    model = _Encoder(method) if part == "encoder" else _Generator(method)
-    sizes = run.image_shape if part == "encoder" else (run.latent_dim,)
-    low, high = (0.0, 1.0) if part == "encoder" else run.code_range
-    rng = torch.Generator().manual_seed(0)
-    inputs = [
-        torch.rand((batch, *sizes), generator=rng) * (high - low) + low for batch in CHECKED_BATCHES
-    ]
+    model, inputs = _part_and_inputs(run, part)
     with torch.no_grad():
         program = _traced(model, inputs[-1])
         expected = [model(batch) for batch in inputs]
@@ -134,6 +126,17 @@ def export_model(run: runs.Run, part: Part, file_format: ModelFormat) -> Exporte
         content = _to_pt2(program, facts)
         actual = _run_pt2(content, inputs)
     return ExportedModel(content, check_equal(expected, actual, what=f"{part}.{file_format}"))
+
+
+def used_weights(run: runs.Run) -> set[str]:
+    """The names, in the method's `state_dict()`, of what `encode` and `decode` compute with."""
+    names: set[str] = set()
+    for part in PARTS:
+        model, inputs = _part_and_inputs(run, part)
+        with torch.no_grad():
+            used = _used(_trace(model, inputs[-1]))
+        names |= {name.removeprefix("method.") for name in used}
+    return names & run.method.state_dict().keys()  # without buffers that are not kept
 
 
 def check_equal(expected: Sequence[Tensor], actual: Sequence[Tensor], *, what: str) -> float:
@@ -299,28 +302,47 @@ def _check_finite(codes: Floats, what: str) -> None:
         )
 
 
+def _part_and_inputs(run: runs.Run, part: Part) -> tuple[nn.Module, list[Tensor]]:
+    """A copy of the encoder or the generator, and random batches of what it takes."""
+    # On the CPU and laid out as usual: a file must not depend on the device it was made on.
+    method = deepcopy(run.method).eval()
+    method.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model = _Encoder(method) if part == "encoder" else _Generator(method)
+    sizes = run.image_shape if part == "encoder" else (run.latent_dim,)
+    low, high = (0.0, 1.0) if part == "encoder" else run.code_range
+    rng = torch.Generator().manual_seed(0)
+    return model, [
+        torch.rand((batch, *sizes), generator=rng) * (high - low) + low for batch in CHECKED_BATCHES
+    ]
+
+
 def _traced(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     """The computation of `model` on batches of any size, with the weights it uses and no others."""
-
-    def trace() -> torch.export.ExportedProgram:
-        # Strict, because plain tracing takes len(codes) in a method for a constant.
-        batch = torch.export.Dim("batch", min=1)
-        return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=True)
-
-    program = trace()
-    used = {
-        spec.target
-        for spec, node in zip(program.graph_signature.input_specs, _inputs(program), strict=True)
-        if node.users
-    }
+    used = _used(_trace(model, example))
     for name in [name for name, _ in model.named_parameters() if name not in used]:
         owner, _, attribute = name.rpartition(".")
         delattr(model.get_submodule(owner), attribute)
-    program = trace()
+    program = _trace(model, example)
     for module in program.graph_module.modules():
         for node in cast("torch.fx.GraphModule", module).graph.nodes:
             node.meta.pop("stack_trace", None)  # it names folders of this machine
     return program
+
+
+def _trace(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    # Strict, because plain tracing takes len(codes) in a method for a constant.
+    batch = torch.export.Dim("batch", min=1)
+    return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=True)
+
+
+def _used(program: torch.export.ExportedProgram) -> set[str]:
+    """The names of parameters and buffers that the program computes with."""
+    specs = program.graph_signature.input_specs
+    return {
+        spec.target
+        for spec, node in zip(specs, _inputs(program), strict=True)
+        if node.users and spec.target is not None
+    }
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:

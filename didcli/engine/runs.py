@@ -42,6 +42,8 @@ class Run:
         self.step = checkpoint.step
         self.digest = checkpoint.digest
         """SHA-256 of the checkpoint file, hexadecimal."""
+        self.versions = checkpoint.versions
+        """Of the packages that trained it."""
         self.source = checkpoint.source
         """Where the training images came from."""
         self.image_shape = checkpoint.image_shape
