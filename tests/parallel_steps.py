@@ -24,7 +24,16 @@ CASES = [
     ("did", {"pairs": 4, "lambda_h": {0: 0.0, 1: 1.0}}),
     ("did", {"lambda_o": 1.0, "anchors": 4}),
     ("did", {"lambda_o": 1.0, "anchors": 4, "overlap": "signed"}),
-    ("did", {"lambda_r": 1.0, "reconstructed": 4, "first_codes": 2, "opening": {0: 0.0, 4: 1.0}}),
+    (
+        "did",
+        {
+            "lambda_r": 1.0,
+            "reconstructed": 4,
+            "circular": [1],
+            "first_codes": 2,
+            "opening": {0: 0.0, 4: 1.0},
+        },
+    ),
     ("did", {"pairs": 0, "contrast": "pairwise", "difference": "features", "categories": 3}),
     ("did", {"adversary": "nonsaturating", "perturbation": "redraw", "penalty_every": 1}),
     ("dip_vae", {}),

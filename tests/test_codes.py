@@ -107,3 +107,43 @@ def test_only_open_codes_are_compared():
         moved = draws.draw_neighbours(cfg, inputs, None, rng(), step)
         assert set(moved.nonzero()[:, 1].tolist()) == set(range(count))
     assert draws.opened(config(), 0) == 4
+
+
+def test_a_circular_code_is_seen_as_a_point_of_the_unit_circle():
+    cfg = config(circular=[2, 0])
+    codes = torch.tensor([[0.5, 0.1, -1.0, 0.2, 0.7, 0.8], [-0.5, 0.1, 1.0, 0.2, 0.7, 0.8]])
+    seen = draws.embed(cfg, codes)
+    # Codes (a cosine where the code is circular), sines of codes 2 and 0, noise.
+    expected = [[0, 0.1, -1, 0.2, 0, 1, 0.7, 0.8], [0, 0.1, -1, 0.2, 0, -1, 0.7, 0.8]]
+    assert torch.allclose(seen, torch.tensor(expected), atol=1e-6)
+    assert draws.embed(config(), codes) is codes
+
+
+def test_codes_are_read_back_from_what_networks_see_at_any_length():
+    cfg = config(circular=[1, 3], noise_dim=0)
+    codes, _, _ = draws.draw_pairs(cfg, 200, CPU, rng(), 0)
+    seen = draws.embed(cfg, codes)
+    assert torch.allclose(draws.unembed(cfg, seen), codes, atol=1e-5)
+    assert torch.allclose(draws.within_range(cfg, seen), seen, atol=1e-5)
+    longer = seen.clone()
+    longer[:, [1, 3, 4, 5]] *= 1.7
+    assert torch.allclose(draws.unembed(cfg, longer), codes, atol=1e-5)
+    assert torch.allclose(draws.within_range(cfg, longer), seen, atol=1e-5)
+
+
+def test_what_is_out_of_range_is_brought_back_and_a_centre_gives_finite_gradients():
+    cfg = config(latent_dim=2, circular=[1], noise_dim=0)
+    seen = torch.tensor([[3.0, 0.0, 0.0], [-2.0, 0.0, -4.0]], requires_grad=True)
+    within = draws.within_range(cfg, seen)
+    assert within.tolist() == [[1.0, 0.0, 0.0], [-1.0, 0.0, -1.0]]
+    within.sum().backward()
+    assert seen.grad.abs().max() <= 10.0
+    assert draws.within_range(config(latent_dim=2), torch.tensor([[3.0, -0.5]])).tolist() == [
+        [1.0, -0.5]
+    ]
+
+
+def test_a_circular_code_that_opens_later_grows_from_the_centre():
+    cfg = config(first_codes=2, circular=[0, 3], opening={100: 0.0, 200: 1.0})
+    assert draws.ranges(cfg, 125, CPU).tolist() == [1, 1, 0.25, 0.25, 1, 0.25, 1, 1]
+    assert draws.ranges(cfg, 300, CPU).tolist() == [1] * 8

@@ -19,6 +19,7 @@ here as follows.
 Ours, and off unless a preset asks for them:
 
     c_k ~ U[-r, r] for the codes that open later, r growing from 0 to 1      (first_codes)
+    (cos pi c_k, sin pi c_k) in the place of c_k, for G and E alike          (circular)
     L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), where c' and c'' differ from the same c in
             dimensions i != j                                                (overlap=absolute)
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
@@ -43,7 +44,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from didcli.nn import losses, parallel
-from didcli.nn.codes import CodeConfig, draw_neighbours, draw_pairs, ranges, uniform
+from didcli.nn.codes import (
+    CodeConfig,
+    draw_neighbours,
+    draw_pairs,
+    embed,
+    ranges,
+    unembed,
+    uniform,
+    within_range,
+)
 from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder
 from didcli.nn.networks import Family, ImageEncoder
@@ -122,7 +132,7 @@ class Did(nn.Module):
         self.config = config
         self.latent_dim = config.latent_dim
         self.code_range = (-1.0, 1.0)
-        n, m = config.latent_dim, config.noise_dim
+        n, m = config.latent_dim + len(config.circular), config.noise_dim
         sizes: dict[str, Any] = {"width": config.width, "family": config.networks}
         self.g = image_decoder(image_shape, n + m, smooth=config.smooth, **sizes)
         self.d = ImageEncoder(image_shape, 1, **sizes)
@@ -192,14 +202,13 @@ class Did(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        codes: Tensor = self.e_ema(images)
-        return codes
+        return unembed(self.config, self.e_ema(images))
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """The noise z is held at 0, its mean."""
         z = codes.new_zeros((len(codes), self.config.noise_dim))
-        images: Tensor = self.g_ema(torch.cat((codes, z), dim=1))
+        images: Tensor = self.g_ema(embed(self.config, torch.cat((codes, z), dim=1)))
         return images.clamp(0.0, 1.0)
 
     def _draw(self, count: int, device: torch.device, rng: torch.Generator, step: int) -> "_Draw":
@@ -215,10 +224,11 @@ class Did(nn.Module):
         small_step = cfg.small_step if cfg.overlap == "signed" else None
         neighbours = draw_neighbours(cfg, firsts[:anchors], small_step, rng, step)
         reach = ranges(cfg, step, device)
-        inputs = parallel.share(torch.cat((firsts, seconds, neighbours)) * reach)
+        inputs = embed(cfg, torch.cat((firsts, seconds, neighbours))) * reach
+        inputs = parallel.share(inputs)
         return _Draw(
             inputs=inputs,
-            codes=inputs[:count, : cfg.latent_dim],
+            codes=inputs[:count, : cfg.latent_dim + len(cfg.circular)],
             changed=changed[:pairs],
             pairs=pairs // parallel.processes(),
             reach=reach,
@@ -275,7 +285,7 @@ class Did(nn.Module):
         codes = self.e(seen[:count])
         outside = (codes.abs() - 1.0).clamp(min=0.0).square().mean()
         z = parallel.share(uniform((whole, cfg.noise_dim), images.device, rng))
-        again = self.g(torch.cat((codes.clamp(-1.0, 1.0), z), dim=1) * reach)
+        again = self.g(torch.cat((within_range(cfg, codes), z), dim=1) * reach)
         return F.mse_loss(again, images[:count]), outside
 
     def _contrast(self, firsts: Tensor, seconds: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
@@ -297,16 +307,16 @@ class _Draw(NamedTuple):
     """What a step draws: this process's share of it."""
 
     inputs: Tensor
-    """Of G, (B + P + 2 A, n + m): first images of pairs, which are the fakes too; second ones;
+    """Of G, (B + P + 2 A, n + k + m): first images of pairs, which are the fakes too; second ones;
     neighbours."""
     codes: Tensor
-    """Of the fakes: (B, n)."""
+    """Of the fakes, as E shall give them: (B, n + k)."""
     changed: Tensor
     """The dimension in which each pair of all processes differs."""
     pairs: int
     """P, of this process."""
     reach: Tensor
-    """How far from 0 each input reaches: (n + m,)."""
+    """How far from 0 each input reaches: (n + k + m,)."""
 
 
 def naming_accuracy(differences: Tensor, changed: Tensor) -> Tensor:

@@ -1,6 +1,11 @@
-"""The codes that DiD draws: alone, in pairs that differ in one dimension, and as anchors."""
+"""The codes that DiD draws: alone, in pairs that differ in one dimension, and as anchors.
 
-from dataclasses import dataclass
+Networks see a code c in [-1, 1] as it is, or as a point of the unit circle, (cos pi c, sin pi c),
+where -1 and 1 are the same: `embed` and `unembed`.
+"""
+
+import math
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
@@ -21,6 +26,8 @@ class CodeConfig:
     categories: Annotated[int, Ge(0)] = 0
     """Values of code 0, evenly spaced in [-1, 1], where the data has a factor of so many kinds
     (such as shape); 0 makes it uniform like the other codes."""
+    circular: list[Annotated[int, Ge(0)]] = field(default_factory=list)
+    """Codes that are angles, for factors that come back to where they started, such as hues."""
     first_codes: Annotated[int, Ge(0)] = 0
     """Codes that are open from the start; the others are held at 0 and opened later. Few codes
     share out the greatest differences among them, one each; at least 2, and 0 opens all."""
@@ -37,6 +44,12 @@ class CodeConfig:
     def __post_init__(self) -> None:
         if self.categories == 1:
             raise ValueError("categories: a code of one value says nothing; give 0, or 2 and more")
+        if any(code >= self.latent_dim for code in self.circular):
+            raise ValueError(f"circular: {self.circular}; codes are 0 to {self.latent_dim - 1}")
+        if len(set(self.circular)) < len(self.circular):
+            raise ValueError(f"circular: {self.circular} has a code twice")
+        if self.categories and 0 in self.circular:
+            raise ValueError("circular: code 0 has categories; give another code")
         if self.step_min > self.step_max:
             raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
         if highest(self.opening) > 1.0:
@@ -97,11 +110,49 @@ def opened(config: CodeConfig, step: int) -> int:
 
 
 def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
-    """How far from 0 each input of G reaches at `step`: (n + m,), 1 where it is open."""
-    reach = torch.ones(config.latent_dim + config.noise_dim, device=device)
+    """How far from 0 each input of G reaches at `step`: (n + k + m,), 1 where it is open."""
+    reach = torch.ones(config.latent_dim + len(config.circular) + config.noise_dim, device=device)
     if config.first_codes:
-        reach[config.first_codes : config.latent_dim] = at(config.opening, step)
+        n, first = config.latent_dim, config.first_codes
+        sines = [n + place for place, code in enumerate(config.circular) if code >= first]
+        reach[[*range(first, n), *sines]] = at(config.opening, step)
     return reach
+
+
+def embed(config: CodeConfig, codes: Tensor) -> Tensor:
+    """Codes, with or without noise, (B, n + m) -> what networks see of them, (B, n + k + m).
+
+    Of each of the k circular codes the cosine, in its place, and the sine, after all codes.
+    """
+    if not config.circular:
+        return codes
+    n = config.latent_dim
+    angles = math.pi * codes[:, config.circular]
+    seen = codes.index_copy(1, torch.tensor(config.circular, device=codes.device), angles.cos())
+    return torch.cat((seen[:, :n], angles.sin(), seen[:, n:]), dim=1)
+
+
+def unembed(config: CodeConfig, seen: Tensor) -> Tensor:
+    """What E gives, (B, n + k) -> codes (B, n). The length of a circular pair plays no part."""
+    if not config.circular:
+        return seen
+    codes, sines = seen[:, : config.latent_dim], seen[:, config.latent_dim :]
+    angles = torch.atan2(sines, codes[:, config.circular])
+    place = torch.tensor(config.circular, device=seen.device)
+    return codes.index_copy(1, place, angles / math.pi)
+
+
+def within_range(config: CodeConfig, seen: Tensor) -> Tensor:
+    """The nearest to what E gives, (B, n + k), that `embed` could give, for G to decode."""
+    if not config.circular:
+        return seen.clamp(-1.0, 1.0)
+    codes, sines = seen[:, : config.latent_dim], seen[:, config.latent_dim :]
+    cosines = codes[:, config.circular]
+    # Near the centre of the circle there is no nearest point, and no bound to the gradient.
+    length = (cosines.square() + sines.square()).clamp(min=1e-2).sqrt()
+    place = torch.tensor(config.circular, device=seen.device)
+    codes = codes.clamp(-1.0, 1.0).index_copy(1, place, cosines / length)
+    return torch.cat((codes, sines / length), dim=1)
 
 
 def uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:
