@@ -34,7 +34,7 @@ CASES = [
             "opening": {0: 0.0, 4: 1.0},
         },
     ),
-    ("did", {"pairs": 0, "contrast": "pairwise", "difference": "features", "categories": 3}),
+    ("did", {"pairs": 0, "contrast": "pairwise", "difference": "features", "categories": {0: 3}}),
     ("did", {"adversary": "nonsaturating", "perturbation": "redraw", "penalty_every": 1}),
     ("dip_vae", {}),
     ("dip_vae", {"variant": "ii"}),

@@ -73,19 +73,22 @@ def test_neighbours_leave_one_anchor_in_two_dimensions(small_step):
 
 
 def test_a_code_of_categories_has_so_many_values_and_changes_to_another():
-    cfg = config(categories=3)
+    cfg = config(categories={2: 3, 1: 2})
     codes, moved, changed = draws.draw_pairs(cfg, 3000, CPU, rng(), 0)
-    assert sorted(set(codes[:, 0].tolist())) == [-1.0, 0.0, 1.0]
-    assert torch.bincount((codes[:, 0] + 1).long()).tolist() == pytest.approx([1000] * 3, abs=100)
-    of_first = changed == 0
-    assert (codes[of_first, 0] != moved[of_first, 0]).all()
-    assert sorted(set(moved[of_first, 0].tolist())) == [-1.0, 0.0, 1.0]
-    assert len(set(codes[:, 1].tolist())) > 2900  # the others stay uniform
+    values = {1: [-1.0, 1.0], 2: [-1.0, 0.0, 1.0]}
+    for code, expected in values.items():
+        found, counts = codes[:, code].unique(return_counts=True)
+        assert found.tolist() == expected
+        assert counts.tolist() == pytest.approx([3000 / len(expected)] * len(expected), abs=120)
+        own = changed == code
+        assert (codes[own, code] != moved[own, code]).all()
+        assert moved[own, code].unique().tolist() == expected
+    assert len(set(codes[:, 0].tolist())) > 2900  # the others stay uniform
     neighbours = draws.draw_neighbours(cfg, torch.cat((codes, codes[:, :2]), 1), None, rng(1), 0)
-    before = codes[:, 0].repeat(2)
-    changed = neighbours[:, 0] != before
-    assert changed.float().mean() == pytest.approx(0.25, abs=0.03)
-    assert sorted(set(neighbours[changed, 0].tolist())) == [-1.0, 0.0, 1.0]
+    for code, expected in values.items():
+        changed = neighbours[:, code] != codes[:, code].repeat(2)
+        assert changed.float().mean() == pytest.approx(0.25, abs=0.03)
+        assert neighbours[changed, code].unique().tolist() == expected
 
 
 def test_codes_open_linearly_and_noise_is_open_at_once():

@@ -48,11 +48,11 @@ def test_learning_rates_follow_their_factor():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"categories": 1},
+        {"categories": {6: 3}, "latent_dim": 6},
         {"step_min": 0.8, "step_max": 0.5},
         {"circular": [6], "latent_dim": 6},
         {"circular": [1, 1]},
-        {"circular": [0], "categories": 3},
+        {"circular": [0], "categories": {0: 3}},
         {"first_codes": 7, "latent_dim": 6, "opening": {0: 0.0, 5: 1.0}},
         {"first_codes": 1, "opening": {0: 0.0, 5: 1.0}},
         {"first_codes": 3},
@@ -89,7 +89,8 @@ def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
         {"networks": "stem"},
         {"instance_noise": 0.0},
         {"penalty_every": 4},
-        {"categories": 3},
+        {"categories": {0: 3}},
+        {"categories": {1: 2, 3: 4}, "first_codes": 2, "opening": {1: 0.0, 2: 1.0}},
         {"pairs": 0},
         {"pairs": 5},
         {"lambda_o": 1.0},

@@ -23,9 +23,9 @@ class CodeConfig:
     """n, the codes. Near the number of factors: spare codes tear the images apart."""
     noise_dim: Annotated[int, Ge(0)] = 4
     """m, the dimensions of z, which no loss looks at."""
-    categories: Annotated[int, Ge(0)] = 0
-    """Values of code 0, evenly spaced in [-1, 1], where the data has a factor of so many kinds
-    (such as shape); 0 makes it uniform like the other codes."""
+    categories: dict[Annotated[int, Ge(0)], Annotated[int, Ge(2)]] = field(default_factory=dict)
+    """Codes of so many values, evenly spaced in [-1, 1], for factors of so many kinds, such as
+    shape: `{4: 3}` gives code 4 three values. The others are uniform."""
     circular: list[Annotated[int, Ge(0)]] = field(default_factory=list)
     """Codes that are angles, for factors that come back to where they started, such as hues."""
     first_codes: Annotated[int, Ge(0)] = 0
@@ -42,14 +42,12 @@ class CodeConfig:
     """Largest step: at most 1, so that one of the two directions stays within [-1, 1]."""
 
     def __post_init__(self) -> None:
-        if self.categories == 1:
-            raise ValueError("categories: a code of one value says nothing; give 0, or 2 and more")
-        if any(code >= self.latent_dim for code in self.circular):
-            raise ValueError(f"circular: {self.circular}; codes are 0 to {self.latent_dim - 1}")
-        if len(set(self.circular)) < len(self.circular):
-            raise ValueError(f"circular: {self.circular} has a code twice")
-        if self.categories and 0 in self.circular:
-            raise ValueError("circular: code 0 has categories; give another code")
+        for name, codes in {"circular": self.circular, "categories": [*self.categories]}.items():
+            if any(code >= self.latent_dim for code in codes):
+                raise ValueError(f"{name}: codes are 0 to {self.latent_dim - 1}, not {max(codes)}")
+        named = [*self.circular, *self.categories]
+        if len(set(named)) < len(named):
+            raise ValueError(f"circular: with categories it names a code twice, of {named}")
         if self.step_min > self.step_max:
             raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
         if highest(self.opening) > 1.0:
@@ -71,9 +69,9 @@ def draw_pairs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Codes c (B, n) in [-1, 1], c' that differs from c in one open dimension each, which: (B,)."""
     codes = uniform((count, config.latent_dim), device, rng)
-    if config.categories:
-        kind = torch.randint(config.categories, (count, 1), generator=rng, device=device)
-        codes[:, :1] = _category(kind, config.categories)
+    for code, kinds in config.categories.items():
+        kind = torch.randint(kinds, (count,), generator=rng, device=device)
+        codes[:, code] = _category(kind, kinds)
     changed = torch.randint(opened(config, step), (count, 1), generator=rng, device=device)
     moved = codes.scatter(1, changed, _perturbed(config, codes, changed, rng))
     return codes, moved, changed.squeeze(1)
@@ -169,11 +167,10 @@ def _perturbed(config: CodeConfig, codes: Tensor, changed: Tensor, rng: torch.Ge
         size = config.step_min + (config.step_max - config.step_min) * drawn.abs()
         new = old + size * drawn.sign()
         new = torch.where(new.abs() > 1.0, old - size * drawn.sign(), new)
-    kinds = config.categories
-    if kinds:
+    for code, kinds in config.categories.items():
         kind = ((old + 1.0) * (0.5 * (kinds - 1))).round().long()
         other = kind + torch.randint(1, kinds, kind.shape, generator=rng, device=old.device)
-        new = torch.where(changed == 0, _category(other % kinds, kinds), new)
+        new = torch.where(changed == code, _category(other % kinds, kinds), new)
     return new
 
 
