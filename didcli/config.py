@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_origin, get_type_hints
 
 import yaml
 from annotated_types import Ge
@@ -267,7 +268,8 @@ def _check_dataclass(section: str, kind: Any, settings: Any, problems: list[str]
     try:
         checked = model.model_validate({key: settings[key] for key in settings if key in defined})
     except ValidationError as error:
-        problems += _describe(section, error)
+        several = {name for name, hint in hints.items() if get_origin(hint) in (Union, UnionType)}
+        problems += _describe(section, error, several)
         return None
     try:
         return kind(**{name: getattr(checked, name) for name in defined})
@@ -282,14 +284,17 @@ def _check_keys(prefix: str, settings: Any, known: list[str], problems: list[str
             problems.append(f"{prefix}{key}: no such setting. {registry.suggest(str(key), known)}")
 
 
-def _describe(section: str, error: "ValidationError") -> list[str]:
-    """A line for each setting, or for each of its entries, that cannot be what it should."""
+def _describe(section: str, error: "ValidationError", several: set[str]) -> list[str]:
+    """A line for each setting, or for each of its entries, that cannot be what it should.
+
+    several: the settings that may be of several types.
+    """
     by_setting: dict[str, list[Any]] = {}
     for problem in error.errors():
         by_setting.setdefault(str(problem["loc"][0]), []).append(problem)
     lines = []
     for name, problems in by_setting.items():
-        found = problems if len(problems) == 1 else _closest_type(problems)
+        found = _closest_type(problems) if name in several else problems
         for problem in found:
             key = ".".join([section, name, *(str(part) for part in problem["loc"][1:])])
             lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")

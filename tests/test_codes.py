@@ -91,25 +91,33 @@ def test_a_code_of_categories_has_so_many_values_and_changes_to_another():
         assert neighbours[changed, code].unique().tolist() == expected
 
 
-def test_codes_open_linearly_and_noise_is_open_at_once():
-    cfg = config(first_codes=3, opening={100: 0.0, 200: 1.0})
+LATER = {100: 0.0, 200: 1.0}
+
+
+def test_codes_open_as_their_schedules_say_and_noise_is_open_at_once():
+    cfg = config(opening={3: LATER, 1: {150: 0.0, 160: 0.5}})
     reaches = {step: draws.ranges(cfg, step, CPU).tolist() for step in (0, 100, 125, 200, 999)}
     assert reaches == {
-        step: [1.0, 1.0, 1.0, fourth, 1.0, 1.0]
-        for step, fourth in {0: 0.0, 100: 0.0, 125: 0.25, 200: 1.0, 999: 1.0}.items()
+        step: [1.0, second, 1.0, fourth, 1.0, 1.0]
+        for step, second, fourth in [
+            (0, 0.0, 0.0),
+            (100, 0.0, 0.0),
+            (125, 0.0, 0.25),
+            (200, 0.5, 1.0),
+            (999, 0.5, 1.0),
+        ]
     }
     assert draws.ranges(config(), 0, CPU).tolist() == [1.0] * 6
 
 
 def test_only_open_codes_are_compared():
-    cfg = config(first_codes=2, opening={100: 0.0, 200: 1.0})
-    for step, count in [(0, 2), (100, 2), (101, 4), (200, 4)]:
+    cfg = config(opening={1: LATER, 3: {300: 0.0, 400: 1.0}})
+    for step, codes in [(0, {0, 2}), (100, {0, 2}), (101, {0, 1, 2}), (400, {0, 1, 2, 3})]:
         _, _, changed = draws.draw_pairs(cfg, 500, CPU, rng(), step)
-        assert set(changed.tolist()) == set(range(count))
+        assert set(changed.tolist()) == codes
         inputs = torch.zeros(500, 6)
         moved = draws.draw_neighbours(cfg, inputs, None, rng(), step)
-        assert set(moved.nonzero()[:, 1].tolist()) == set(range(count))
-    assert draws.opened(config(), 0) == 4
+        assert set(moved.nonzero()[:, 1].tolist()) == codes
 
 
 def test_a_circular_code_is_seen_as_a_point_of_the_unit_circle():
@@ -147,6 +155,6 @@ def test_what_is_out_of_range_is_brought_back_and_a_centre_gives_finite_gradient
 
 
 def test_a_circular_code_that_opens_later_grows_from_the_centre():
-    cfg = config(first_codes=2, circular=[0, 3], opening={100: 0.0, 200: 1.0})
+    cfg = config(circular=[0, 3], opening={2: LATER, 3: LATER})
     assert draws.ranges(cfg, 125, CPU).tolist() == [1, 1, 0.25, 0.25, 1, 0.25, 1, 1]
     assert draws.ranges(cfg, 300, CPU).tolist() == [1] * 8

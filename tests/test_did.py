@@ -53,11 +53,9 @@ def test_learning_rates_follow_their_factor():
         {"circular": [6], "latent_dim": 6},
         {"circular": [1, 1]},
         {"circular": [0], "categories": {0: 3}},
-        {"first_codes": 7, "latent_dim": 6, "opening": {0: 0.0, 5: 1.0}},
-        {"first_codes": 1, "opening": {0: 0.0, 5: 1.0}},
-        {"first_codes": 3},
-        {"opening": {0: 0.0, 5: 1.0}},
-        {"opening": {0: 0.0, 5: 2.0}, "first_codes": 3},
+        {"opening": {6: {0: 0.0, 5: 1.0}}, "latent_dim": 6},
+        {"opening": {1: {0: 0.0, 5: 1.0}, 0: {0: 0.0, 5: 1.0}}, "latent_dim": 3},
+        {"opening": {1: {}}},
     ],
     ids=str,
 )
@@ -90,7 +88,7 @@ def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
         {"instance_noise": 0.0},
         {"penalty_every": 4},
         {"categories": {0: 3}},
-        {"categories": {1: 2, 3: 4}, "first_codes": 2, "opening": {1: 0.0, 2: 1.0}},
+        {"categories": {1: 2, 3: 4}, "opening": {1: {0: 0.0, 1: 1.0}}},
         {"pairs": 0},
         {"pairs": 5},
         {"lambda_o": 1.0},
@@ -98,10 +96,10 @@ def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
         {"lambda_o": 1.0, "lambda_h": 0.0, "anchors": 100},
         {"lambda_r": 1.0},
         {"lambda_r": 1.0, "noise_dim": 0, "reconstructed": 100},
-        {"first_codes": 2, "opening": {1: 0.0, 2: 1.0}},
+        {"opening": {2: {1: 0.0, 2: 1.0}, 3: {1: 0.0, 2: 1.0}}},
         {"circular": [0, 2]},
         {"circular": [0, 1, 2, 3], "lambda_o": 1.0, "lambda_r": 1.0},
-        {"circular": [0, 3], "first_codes": 2, "opening": {1: 0.0, 2: 1.0}, "lambda_r": 1.0},
+        {"circular": [0, 3], "opening": {3: {1: 0.0, 2: 1.0}}, "lambda_r": 1.0},
         {"smooth": True},
     ],
     ids=str,
@@ -220,7 +218,8 @@ def test_l_rec_pulls_codes_of_real_images_back_into_their_range():
 
 
 def test_codes_that_are_not_open_yet_do_nothing():
-    closed = {"first_codes": 2, "opening": {100: 0.0, 200: 1.0}, "lambda_h": 0.0}
+    later = {100: 0.0, 200: 1.0}
+    closed = {"opening": {2: later, 3: later}, "lambda_h": 0.0}
     method = model(**closed, lambda_o=1.0, lambda_r=1.0)
     caught = []
     method.g.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0].detach()))

@@ -18,7 +18,7 @@ here as follows.
 
 Ours, and off unless a preset asks for them:
 
-    c_k ~ U[-r, r] for the codes that open later, r growing from 0 to 1      (first_codes)
+    c_k ~ U[-r, r] for the codes that open later, r growing from 0 to 1      (opening)
     (cos pi c_k, sin pi c_k) in the place of c_k, for G and E alike          (circular)
     L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), where c' and c'' differ from the same c in
             dimensions i != j                                                (overlap=absolute)

@@ -12,7 +12,11 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
-from didcli.nn.schedules import Schedule, at, highest
+from didcli.nn.schedules import Step, at
+
+Code = Annotated[int, Ge(0)]
+"""The number of a code, from 0."""
+Reach = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True)
@@ -23,17 +27,16 @@ class CodeConfig:
     """n, the codes. Near the number of factors: spare codes tear the images apart."""
     noise_dim: Annotated[int, Ge(0)] = 4
     """m, the dimensions of z, which no loss looks at."""
-    categories: dict[Annotated[int, Ge(0)], Annotated[int, Ge(2)]] = field(default_factory=dict)
+    categories: dict[Code, Annotated[int, Ge(2)]] = field(default_factory=dict)
     """Codes of so many values, evenly spaced in [-1, 1], for factors of so many kinds, such as
     shape: `{4: 3}` gives code 4 three values. The others are uniform."""
-    circular: list[Annotated[int, Ge(0)]] = field(default_factory=list)
+    circular: list[Code] = field(default_factory=list)
     """Codes that are angles, for factors that come back to where they started, such as hues."""
-    first_codes: Annotated[int, Ge(0)] = 0
-    """Codes that are open from the start; the others are held at 0 and opened later. Few codes
-    share out the greatest differences among them, one each; at least 2, and 0 opens all."""
-    opening: Schedule = 1.0
-    """How far from 0 the other codes reach, from 0, closed, to 1, open."""
-
+    opening: dict[Code, dict[Step, Reach]] = field(default_factory=dict)
+    """Of codes that are closed at first: how far from 0 they reach, 0 to 1, at given steps, joined
+    by lines. `{3: {2000: 0, 3000: 1}}` holds code 3 at 0 until step 2000; from step 3000 on it is
+    open, as the codes are that are not named. Few codes share out the greatest differences among
+    them, one each."""
     perturbation: Literal["step", "redraw"] = "step"
     """Whether c_i moves by a step or is drawn anew from U[-1, 1]."""
     step_min: Annotated[float, Gt(0), Lt(1)] = 0.3
@@ -42,7 +45,8 @@ class CodeConfig:
     """Largest step: at most 1, so that one of the two directions stays within [-1, 1]."""
 
     def __post_init__(self) -> None:
-        for name, codes in {"circular": self.circular, "categories": [*self.categories]}.items():
+        for name in ("circular", "categories", "opening"):
+            codes = [*getattr(self, name)]
             if any(code >= self.latent_dim for code in codes):
                 raise ValueError(f"{name}: codes are 0 to {self.latent_dim - 1}, not {max(codes)}")
         named = [*self.circular, *self.categories]
@@ -50,17 +54,12 @@ class CodeConfig:
             raise ValueError(f"circular: with categories it names a code twice, of {named}")
         if self.step_min > self.step_max:
             raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
-        if highest(self.opening) > 1.0:
-            raise ValueError(f"opening: codes reach 1 at most, not {highest(self.opening)}")
-        if bool(self.first_codes) != isinstance(self.opening, dict):
+        if any(not schedule for schedule in self.opening.values()):
+            raise ValueError("opening: a code has no steps; give some, such as {2000: 0, 3000: 1}")
+        if len(open_codes(self, 0)) < 2:
             raise ValueError(
-                "first_codes: goes with opening, the steps at which the other codes are opened; "
-                "for example first_codes 3 and opening {2000: 0, 3000: 1}"
-            )
-        if self.first_codes == 1 or self.first_codes > self.latent_dim:
-            raise ValueError(
-                f"first_codes: {self.first_codes} of {self.latent_dim} codes cannot be first; "
-                "give 0, or 2 to latent_dim"
+                f"opening: fewer than 2 of {self.latent_dim} codes are open from the start, and "
+                "differences are compared between two"
             )
 
 
@@ -72,7 +71,8 @@ def draw_pairs(
     for code, kinds in config.categories.items():
         kind = torch.randint(kinds, (count,), generator=rng, device=device)
         codes[:, code] = _category(kind, kinds)
-    changed = torch.randint(opened(config, step), (count, 1), generator=rng, device=device)
+    choice = torch.tensor(open_codes(config, step), device=device)
+    changed = choice[torch.randint(len(choice), (count, 1), generator=rng, device=device)]
     moved = codes.scatter(1, changed, _perturbed(config, codes, changed, rng))
     return codes, moved, changed.squeeze(1)
 
@@ -89,10 +89,11 @@ def draw_neighbours(
     By a change as in a pair where `small_step` is None, else by such a step in either direction,
     which may lead out of [-1, 1].
     """
-    count, n = len(inputs), opened(config, step)
+    choice = torch.tensor(open_codes(config, step), device=inputs.device)
+    count, n = len(inputs), len(choice)
     first = torch.randint(n, (count, 1), generator=rng, device=inputs.device)
     apart = torch.randint(1, n, (count, 1), generator=rng, device=inputs.device)
-    changed = torch.cat((first, (first + apart) % n))
+    changed = choice[torch.cat((first, (first + apart) % n))]
     twice = inputs.repeat(2, 1)
     if small_step is None:
         new = _perturbed(config, twice, changed, rng)
@@ -102,19 +103,22 @@ def draw_neighbours(
     return twice.scatter(1, changed, new)
 
 
-def opened(config: CodeConfig, step: int) -> int:
-    """How many codes are open at `step`, at least a little; they are the first ones."""
-    return config.latent_dim if at(config.opening, step) > 0.0 else config.first_codes
+def open_codes(config: CodeConfig, step: int) -> list[int]:
+    """The codes that are open at `step`, at least a little."""
+    codes = range(config.latent_dim)
+    return [code for code in codes if reach_of(config, code, step) > 0.0]
+
+
+def reach_of(config: CodeConfig, code: int, step: int) -> float:
+    """How far from 0 a code reaches at `step`, from 0, closed, to 1, open."""
+    return at(config.opening[code], step) if code in config.opening else 1.0
 
 
 def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
     """How far from 0 each input of G reaches at `step`: (n + k + m,), 1 where it is open."""
-    reach = torch.ones(config.latent_dim + len(config.circular) + config.noise_dim, device=device)
-    if config.first_codes:
-        n, first = config.latent_dim, config.first_codes
-        sines = [n + place for place, code in enumerate(config.circular) if code >= first]
-        reach[[*range(first, n), *sines]] = at(config.opening, step)
-    return reach
+    codes = [*range(config.latent_dim), *config.circular]  # a circular code has its sine, too
+    reach = [reach_of(config, code, step) for code in codes] + [1.0] * config.noise_dim
+    return torch.tensor(reach, device=device)
 
 
 def embed(config: CodeConfig, codes: Tensor) -> Tensor:
