@@ -119,7 +119,7 @@ def build(layers: Iterable[Layer]) -> RunConfig:
 
     Raises UsageError with one line for each unknown key, wrong type and value out of range.
     """
-    merged = read_numbers(_merge(layers))
+    merged = _read_keys(_merge(layers))
     problems: list[str] = []
     checked: dict[str, Any] = {}
     kinds: dict[str, registry.Kind] = {"method": "methods", "data": "data"}
@@ -201,7 +201,7 @@ def load_file(path: Path) -> Layer:
             f"{path} is not a mapping of sections (method, data, train) to settings",
             hint="A settings file looks like the config.yaml of a run folder.",
         )
-    return cast("Layer", content)
+    return cast("Layer", read_numbers(content))
 
 
 def parse_assignment(text: str) -> Layer:
@@ -217,25 +217,29 @@ def parse_assignment(text: str) -> Layer:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         parsed = value
-    return {section: {name: parsed}}
+    return {section: {name: read_numbers(parsed)}}
 
 
 def read_numbers(value: Any) -> Any:
-    """Turn texts that are numbers into these, at any depth.
-
-    Such as 1e-4, which YAML 1.1 reads as a text, and keys such as 300, which JSON writes as texts.
-    """
+    """Turn texts such as 1e-4 into numbers, at any depth: YAML 1.1 reads them as strings."""
     if isinstance(value, dict):
-        return {
-            int(key) if isinstance(key, str) and key.isdecimal() else key: read_numbers(entry)
-            for key, entry in value.items()
-        }
+        return {read_numbers(key): read_numbers(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [read_numbers(entry) for entry in value]
     if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
         number = float(value)
         return int(number) if number.is_integer() else number
     return value
+
+
+def _read_keys(value: Any) -> Any:
+    """Turn keys such as "300" into numbers, at any depth: JSON writes them as texts."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        int(key) if isinstance(key, str) and key.isdecimal() else key: _read_keys(entry)
+        for key, entry in value.items()
+    }
 
 
 def _merge(layers: Iterable[Layer]) -> dict[str, Any]:

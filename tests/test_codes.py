@@ -95,7 +95,7 @@ LATER = {100: 0.0, 200: 1.0}
 
 
 def test_codes_open_as_their_schedules_say_and_noise_is_open_at_once():
-    cfg = config(opening={3: LATER, 1: {150: 0.0, 160: 0.5}})
+    cfg = config(opening={3: LATER, 1: {150: 0.0, 200: 0.5, 300: 1.0}})
     reaches = {step: draws.ranges(cfg, step, CPU).tolist() for step in (0, 100, 125, 200, 999)}
     assert reaches == {
         step: [1.0, second, 1.0, fourth, 1.0, 1.0]
@@ -104,7 +104,7 @@ def test_codes_open_as_their_schedules_say_and_noise_is_open_at_once():
             (100, 0.0, 0.0),
             (125, 0.0, 0.25),
             (200, 0.5, 1.0),
-            (999, 0.5, 1.0),
+            (999, 1.0, 1.0),
         ]
     }
     assert draws.ranges(config(), 0, CPU).tolist() == [1.0] * 6
@@ -135,23 +135,54 @@ def test_codes_are_read_back_from_what_networks_see_at_any_length():
     codes, _, _ = draws.draw_pairs(cfg, 200, CPU, rng(), 0)
     seen = draws.embed(cfg, codes)
     assert torch.allclose(draws.unembed(cfg, seen), codes, atol=1e-5)
-    assert torch.allclose(draws.within_range(cfg, seen), seen, atol=1e-5)
+    open_ = torch.ones(6)
+    assert torch.allclose(draws.within_range(cfg, seen, open_), seen, atol=1e-5)
     longer = seen.clone()
     longer[:, [1, 3, 4, 5]] *= 1.7
     assert torch.allclose(draws.unembed(cfg, longer), codes, atol=1e-5)
-    assert torch.allclose(draws.within_range(cfg, longer), seen, atol=1e-5)
+    assert torch.allclose(draws.within_range(cfg, longer, open_), seen, atol=1e-5)
 
 
 def test_what_is_out_of_range_is_brought_back_and_a_centre_gives_finite_gradients():
     cfg = config(latent_dim=2, circular=[1], noise_dim=0)
     seen = torch.tensor([[3.0, 0.0, 0.0], [-2.0, 0.0, -4.0]], requires_grad=True)
-    within = draws.within_range(cfg, seen)
+    within = draws.within_range(cfg, seen, torch.ones(3))
     assert within.tolist() == [[1.0, 0.0, 0.0], [-1.0, 0.0, -1.0]]
     within.sum().backward()
     assert seen.grad.abs().max() <= 10.0
-    assert draws.within_range(config(latent_dim=2), torch.tensor([[3.0, -0.5]])).tolist() == [
-        [1.0, -0.5]
-    ]
+    interval = config(latent_dim=2)
+    out = draws.within_range(interval, torch.tensor([[3.0, -0.5]]), torch.tensor([1.0, 0.25, 1.0]))
+    assert out.tolist() == [[1.0, -0.25]]
+
+
+def test_what_e_is_taught_while_a_code_opens_is_what_g_gets_in_a_reconstruction():
+    cfg = config(circular=[0, 3], opening={2: LATER, 3: LATER}, noise_dim=0)
+    codes, _, _ = draws.draw_pairs(cfg, 100, CPU, rng(), 125)
+    reach = draws.ranges(cfg, 125, CPU)
+    taught = draws.embed(cfg, codes) * reach
+    assert torch.allclose(draws.within_range(cfg, taught, reach), taught, atol=1e-5)
+
+
+def test_a_circular_code_steps_across_its_seam_as_anywhere_else():
+    cfg = config(circular=[1], step_min=0.2, step_max=0.4)
+    inputs = torch.full((4000, 6), 0.95)
+    moved = draws.draw_neighbours(cfg, inputs, None, rng(), 0)
+    change = moved - inputs.repeat(2, 1)
+    circular, interval = change[change[:, 1] != 0, 1], change[change[:, 2] != 0, 2]
+    assert moved.abs().max() <= 1
+    assert (circular < -1).float().mean() == pytest.approx(0.5, abs=0.05)  # upwards, and around
+    around = (circular + 1) % 2 - 1
+    assert around.abs().min() >= 0.2 - 1e-5
+    assert around.abs().max() <= 0.4 + 1e-5
+    assert (interval < 0).all()
+
+
+def test_a_small_step_of_a_code_of_categories_is_a_whole_one():
+    cfg = config(categories={1: 3})
+    inputs = torch.zeros(1000, 6)
+    moved = draws.draw_neighbours(cfg, inputs, 0.1, rng(), 0)
+    assert set(moved[:, 1].unique().tolist()) == {-1.0, 0.0, 1.0}
+    assert moved[:, 0].unique().tolist() == pytest.approx([-0.1, 0.0, 0.1])
 
 
 def test_a_circular_code_that_opens_later_grows_from_the_centre():

@@ -85,7 +85,9 @@ def test_assignments_are_of_the_method_and_the_dataset_that_flags_name():
     ("text", "expected"),
     [
         ("method.lambda_h=0.5", {"method": {"lambda_h": 0.5}}),
-        ("method.lambda_h={5: 0, 9: 1}", {"method": {"lambda_h": {5: 0, 9: 1}}}),
+        ("method.lr_generator=1e-4", {"method": {"lr_generator": 1e-4}}),
+        ("train.steps=2e5", {"train": {"steps": 200_000}}),
+        ("method.lambda_h={5: 0, 5e3: 1e-1}", {"method": {"lambda_h": {5: 0, 5000: 0.1}}}),
         ("data.source=rendered", {"data": {"source": "rendered"}}),
         ("method.contrast=a=b", {"method": {"contrast": "a=b"}}),
     ],

@@ -56,6 +56,8 @@ def test_learning_rates_follow_their_factor():
         {"opening": {6: {0: 0.0, 5: 1.0}}, "latent_dim": 6},
         {"opening": {1: {0: 0.0, 5: 1.0}, 0: {0: 0.0, 5: 1.0}}, "latent_dim": 3},
         {"opening": {1: {}}},
+        {"opening": {1: {0: 1.0, 100: 0.0}}},
+        {"opening": {1: {0: 0.0, 100: 0.5}}},
     ],
     ids=str,
 )

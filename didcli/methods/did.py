@@ -23,7 +23,7 @@ Ours, and off unless a preset asks for them:
     L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), where c' and c'' differ from the same c in
             dimensions i != j                                                (overlap=absolute)
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
-    L_rec = mean (G(E(y) within [-1, 1]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images
+    L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images
 
 L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for pairs that share
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, of unit length,
@@ -285,7 +285,7 @@ class Did(nn.Module):
         codes = self.e(seen[:count])
         outside = (codes.abs() - 1.0).clamp(min=0.0).square().mean()
         z = parallel.share(uniform((whole, cfg.noise_dim), images.device, rng))
-        again = self.g(torch.cat((within_range(cfg, codes), z), dim=1) * reach)
+        again = self.g(torch.cat((within_range(cfg, codes, reach), z), dim=1))
         return F.mse_loss(again, images[:count]), outside
 
     def _contrast(self, firsts: Tensor, seconds: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ where -1 and 1 are the same: `embed` and `unembed`.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -51,11 +52,16 @@ class CodeConfig:
                 raise ValueError(f"{name}: codes are 0 to {self.latent_dim - 1}, not {max(codes)}")
         named = [*self.circular, *self.categories]
         if len(set(named)) < len(named):
-            raise ValueError(f"circular: with categories it names a code twice, of {named}")
+            raise ValueError(f"circular: it and categories name a code twice: {sorted(named)}")
         if self.step_min > self.step_max:
             raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
-        if any(not schedule for schedule in self.opening.values()):
-            raise ValueError("opening: a code has no steps; give some, such as {2000: 0, 3000: 1}")
+        for code, schedule in self.opening.items():
+            reaches = [schedule[step] for step in sorted(schedule)]
+            if not reaches or reaches != sorted(reaches) or reaches[-1] < 1.0:
+                raise ValueError(
+                    f"opening: code {code} must not close again, and end at 1, not {schedule}; "
+                    "for example {2000: 0, 3000: 1}"
+                )
         if len(open_codes(self, 0)) < 2:
             raise ValueError(
                 f"opening: fewer than 2 of {self.latent_dim} codes are open from the start, and "
@@ -86,8 +92,8 @@ def draw_neighbours(
 ) -> Tensor:
     """Inputs of G (A, n + m) -> (2 A, n + m): all changed in one open code each, then in another.
 
-    By a change as in a pair where `small_step` is None, else by such a step in either direction,
-    which may lead out of [-1, 1].
+    By a change as in a pair where `small_step` is None or the code has categories, else by such a
+    step in either direction, which may lead out of [-1, 1].
     """
     choice = torch.tensor(open_codes(config, step), device=inputs.device)
     count, n = len(inputs), len(choice)
@@ -100,6 +106,9 @@ def draw_neighbours(
     else:
         sign = uniform((2 * count, 1), inputs.device, rng).sign()
         new = twice.gather(1, changed) + small_step * sign
+        if config.categories:  # between its values G has never been asked for anything
+            whole = _any_of(changed, config.categories)
+            new = torch.where(whole, _perturbed(config, twice, changed, rng), new)
     return twice.scatter(1, changed, new)
 
 
@@ -135,7 +144,11 @@ def embed(config: CodeConfig, codes: Tensor) -> Tensor:
 
 
 def unembed(config: CodeConfig, seen: Tensor) -> Tensor:
-    """What E gives, (B, n + k) -> codes (B, n). The length of a circular pair plays no part."""
+    """What E gives, (B, n + k) -> codes (B, n). The length of a circular pair plays no part.
+
+    A circular code that is still closed is seen as the centre of its circle: read back, it is the
+    angle of some noise.
+    """
     if not config.circular:
         return seen
     codes, sines = seen[:, : config.latent_dim], seen[:, config.latent_dim :]
@@ -144,17 +157,24 @@ def unembed(config: CodeConfig, seen: Tensor) -> Tensor:
     return codes.index_copy(1, place, angles / math.pi)
 
 
-def within_range(config: CodeConfig, seen: Tensor) -> Tensor:
-    """The nearest to what E gives, (B, n + k), that `embed` could give, for G to decode."""
+def within_range(config: CodeConfig, seen: Tensor, reach: Tensor) -> Tensor:
+    """The nearest to what E gives, (B, n + k), that G is given: codes within +-reach, or on a
+    circle of that radius.
+
+    reach: what `ranges` gives, of which the last m are not looked at.
+    """
+    reach = reach[: seen.shape[1]]
+    within = seen.clamp(-reach, reach)
     if not config.circular:
-        return seen.clamp(-1.0, 1.0)
+        return within
     codes, sines = seen[:, : config.latent_dim], seen[:, config.latent_dim :]
     cosines = codes[:, config.circular]
     # Near the centre of the circle there is no nearest point, and no bound to the gradient.
     length = (cosines.square() + sines.square()).clamp(min=1e-2).sqrt()
     place = torch.tensor(config.circular, device=seen.device)
-    codes = codes.clamp(-1.0, 1.0).index_copy(1, place, cosines / length)
-    return torch.cat((codes, sines / length), dim=1)
+    radii = reach[config.latent_dim :]
+    codes = within[:, : config.latent_dim].index_copy(1, place, radii * cosines / length)
+    return torch.cat((codes, radii * sines / length), dim=1)
 
 
 def uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:
@@ -169,13 +189,20 @@ def _perturbed(config: CodeConfig, codes: Tensor, changed: Tensor, rng: torch.Ge
     new = drawn
     if config.perturbation == "step":
         size = config.step_min + (config.step_max - config.step_min) * drawn.abs()
-        new = old + size * drawn.sign()
-        new = torch.where(new.abs() > 1.0, old - size * drawn.sign(), new)
+        moved = old + size * drawn.sign()
+        new = torch.where(moved.abs() > 1.0, old - size * drawn.sign(), moved)
+        if config.circular:  # no end to turn back at
+            around = (moved + 1.0) % 2.0 - 1.0
+            new = torch.where(_any_of(changed, config.circular), around, new)
     for code, kinds in config.categories.items():
         kind = ((old + 1.0) * (0.5 * (kinds - 1))).round().long()
         other = kind + torch.randint(1, kinds, kind.shape, generator=rng, device=old.device)
         new = torch.where(changed == code, _category(other % kinds, kinds), new)
     return new
+
+
+def _any_of(changed: Tensor, codes: Iterable[int]) -> Tensor:
+    return torch.isin(changed, torch.tensor([*codes], device=changed.device))
 
 
 def _category(kind: Tensor, kinds: int) -> Tensor:
