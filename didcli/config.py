@@ -211,7 +211,7 @@ def parse_assignment(text: str) -> Layer:
     if not (equals and dot and section and name) or "." in name:
         raise UsageError(
             f"--set takes section.key=value, got {text!r}",
-            hint="For example: --set method.lambda_h=0.5 --set train.batch_size=128",
+            hint="For example: --set method.latent_dim=8 --set train.batch_size=128",
         )
     try:
         parsed = yaml.safe_load(value)

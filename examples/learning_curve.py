@@ -4,8 +4,9 @@
 
 Each preset is trained to a few numbers of steps one after the other, each time going on from the
 last, and scored there: `did train --resume --steps N`, `did eval --json`. A curve that was cut off
-goes on where it was. Time is that of training steps alone, as log.jsonl has it. Writes curves.csv
-and curves.png into --out. `NAME:key=value;...` changes settings, as --set does.
+goes on where it was; give a new --out when a preset has changed. Time is that of training and of
+saving, as log.jsonl has it, without starting up and scoring. Writes curves.csv and curves.png into
+--out. `NAME:key=value;...` changes settings, as --set does.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for curve in arguments.presets:
-        for row in points(curve, arguments.out / name_of(curve), arguments):
+        for row in points(curve, arguments.out / f"{name_of(curve)}-s{arguments.seed}", arguments):
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             rows.append(row)
     with (arguments.out / "curves.csv").open("w", newline="") as file:
@@ -58,10 +59,10 @@ def points(curve: str, run: Path, arguments: argparse.Namespace) -> Iterator[dic
     assignments = [text for text in changes.split(";") if text]
     steps = settings.resolve(preset, assignments=assignments).train.steps
     options = ["--preset", preset, "--seed", str(arguments.seed), "--out", str(run), "--resume"]
-    options += ["--threads", str(arguments.threads), "--quiet"]
+    options += ["--threads", str(arguments.threads), "--quiet", "--set", "train.picture_every=0"]
     for text in assignments:
         options += ["--set", text]
-    for until in sorted({steps >> halving for halving in range(HALVINGS + 1)}):
+    for until in sorted({max(1, steps >> halving) for halving in range(HALVINGS + 1)}):
         report = run / f"eval-{until}.json"
         if not report.exists():
             training = [*DID, "train", *options, "--steps", str(until)]

@@ -1,7 +1,9 @@
 """A run of random weights and a dataset of random images, for tests of what reads runs."""
 
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ FACTOR_SIZES = (3, 2, 4, 5, 5)
 LATENT_DIM = 6
 SOURCE = "random"
 IMAGE_SHAPE = (1, 64, 64)
+SMALL_DID = {"name": "did", "width": 4}
 
 
 def make_dataset(factor_sizes: tuple[int, ...] = FACTOR_SIZES) -> StoredImages:
@@ -23,11 +26,9 @@ def make_dataset(factor_sizes: tuple[int, ...] = FACTOR_SIZES) -> StoredImages:
     return dsprites.from_bits(bits, SOURCE, factor_sizes)
 
 
-def make_run(folder: Path) -> Path:
-    """A run folder with an untrained DiD of width 4 that has six dimensions."""
-    settings = config.build(
-        [{"method": {"name": "did", "width": 4}, "data": {"name": "dsprites"}, "train": {}}]
-    )
+def make_run(folder: Path, method: Mapping[str, Any] = SMALL_DID) -> Path:
+    """A run folder with an untrained method, by default a DiD of width 4 with six dimensions."""
+    settings = config.build([{"method": method, "data": {"name": "dsprites"}, "train": {}}])
     folder.mkdir(parents=True)
     checkpoint.save(
         folder / checkpoint.FILE_NAME,

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import yaml
 from random_run import LATENT_DIM, SOURCE, make_run
 from typer.testing import CliRunner
 
+from didcli import registry
 from didcli.cli import app
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import listing, release, runs, traverse
@@ -66,7 +68,7 @@ def test_scores_go_with_it_and_are_those_of_its_checkpoint(run, tmp_path):
     released = runs.open_run(tmp_path / "out", "cpu")
     report = json.loads((tmp_path / "out" / runs.EVAL_NAME).read_text())
     assert report["run"] == {
-        "path": str(tmp_path / "out"),
+        "path": "out",
         "checkpoint": released.digest,
         "step": 7,
     }
@@ -116,6 +118,28 @@ def test_what_computes_something_else_is_said(run, tmp_path, monkeypatch):
         parameter.data.add_(1.0)
     with pytest.raises(RunError, match="does not compute what"):
         release.release(run, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    monkeypatch.undo()
+    release.release(run, tmp_path / "out")
+
+
+def test_a_weight_that_is_missing_and_was_not_left_out_is_an_error(run, tmp_path):
+    release.release(run, tmp_path / "out")
+    loaded = checkpoints.load(tmp_path / "out" / checkpoints.FILE_NAME)
+    some = {name: value for name, value in loaded.tensors.items() if not name.startswith("e_ema")}
+    damaged = dataclasses.replace(loaded, tensors=some)
+    method = runs.build_method(run.config, run.image_shape)
+    with pytest.raises(RunError, match="does not fit the method: e_ema"):
+        checkpoints.restore(method, damaged, optimisers=False)
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names("methods") if n != "did"])
+def test_a_run_of_any_method_can_be_released(name, tmp_path):
+    """The folder is compared with the run before `release` returns."""
+    original = runs.open_run(make_run(tmp_path / "run", {"name": name}), "cpu")
+    size = release.release(original, tmp_path / "out")
+    assert 0 < size <= (original.path / checkpoints.FILE_NAME).stat().st_size + 10_000
+    assert runs.open_run(tmp_path / "out", "cpu").config == original.config
 
 
 def test_the_command_prints_the_folder(run, tmp_path):
@@ -131,7 +155,17 @@ def test_the_command_prints_the_folder(run, tmp_path):
     assert file["bytes"] == (tmp_path / "again" / checkpoints.FILE_NAME).stat().st_size
 
 
-@pytest.mark.parametrize("options", [[], ["-o", "-"], ["-o", "x", "--format", "npz"]], ids=str)
-def test_the_command_wants_a_folder(run, options):
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ([], "exported as a folder"),
+        (["-o", "-"], "exported as a folder"),
+        (["-o", "x", "--format", "npz"], "--format: not for --what run"),
+        (["-o", "x", "--images", ".", "--limit", "3"], "--images, --limit: not for --what run"),
+    ],
+    ids=str,
+)
+def test_the_command_wants_a_folder(run, options, problem):
     result = CliRunner().invoke(app, ["export", str(run.path), "--what", "run", *options])
     assert isinstance(result.exception, UsageError)
+    assert problem in str(result.exception)

@@ -1,5 +1,6 @@
 """`did export`: a run's networks as ONNX or pt2 files, the codes of images as npz, csv or jsonl."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -79,8 +80,8 @@ def export(
         typer.Option(
             "--output",
             "-o",
-            help="File, or - for stdout; a folder for all, a new one for run. By default in the "
-            "run folder.",
+            help="File, or - for stdout; a folder for all. By default in the run folder. For run a "
+            "new folder, which must be given.",
         ),
     ] = None,
     images: Annotated[
@@ -109,7 +110,13 @@ def export(
     Either is read back and compared with the run before it is written.
     """
     if what is What.run:
-        _release(run, _new_folder(output, file_format), device, runs_dir, as_json, quiet)
+        given = {
+            "--format": file_format,
+            "--images": images,
+            "--limit": limit,
+            "--data-dir": data_dir,
+        }
+        _release(run, _new_folder(output, given), device, runs_dir, as_json, quiet)
         return
     jobs = plan(what, file_format, output, with_images=images is not None)
     if output is not None and len(jobs) > 1:
@@ -144,11 +151,13 @@ def export(
             typer.echo(file["path"])
 
 
-def _new_folder(output: str | None, file_format: Format | None) -> Path:
-    if output is None or output == _output.STDOUT or file_format is not None:
-        raise UsageError(
-            "a run is exported as a folder", hint="did export RUN --what run -o NEW_FOLDER"
-        )
+def _new_folder(output: str | None, given: Mapping[str, object]) -> Path:
+    hint = "did export RUN --what run -o NEW_FOLDER"
+    senseless = [option for option, value in given.items() if value is not None]
+    if senseless:
+        raise UsageError(f"{', '.join(senseless)}: not for --what run", hint=hint)
+    if output is None or output == _output.STDOUT:
+        raise UsageError("a run is exported as a folder", hint=hint)
     return Path(output)
 
 

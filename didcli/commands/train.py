@@ -35,7 +35,7 @@ def train(
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One setting: method.lambda_h=0.5"),
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting: method.latent_dim=8"),
     ] = None,
     method: Annotated[
         str | None, typer.Option(help=f"One of: {', '.join(registry.names('methods'))}.")
@@ -86,7 +86,7 @@ def train(
     did train                                   DiD on dSprites, minutes on two CPU cores
     did train --preset did-dsprites --seed 3    the full budget
     did train --data ~/faces --image-size 64    on images of your own
-    did train --set method.lambda_h=0.5 --steps 20000 --out runs/half
+    did train --set method.latent_dim=8 --seed 1 --out runs/eight
     did train --resume                          go on with the latest run
     torchrun --nproc-per-node 4 -m didcli train     one run by four processes or GPUs
     did traverse "$(did train)" --dim 3

@@ -40,8 +40,9 @@ class Checkpoint:
     """Of the training images."""
     image_shape: tuple[int, int, int]
     versions: Mapping[str, str]
-    released: bool
-    """Whether it has only what `encode` and `decode` use: training cannot go on from it."""
+    dropped: frozenset[str]
+    """Weights left out of a released checkpoint, as neither `encode` nor `decode` uses them:
+    training cannot go on from it."""
     digest: str
     """SHA-256 of the file, hexadecimal."""
 
@@ -62,8 +63,9 @@ def save(
     released: the names of the weights to write, where training shall not go on from them.
     An older checkpoint of that name stays until then. Raises StorageError.
     """
-    tensors = state(method)
+    tensors, dropped = state(method), list[str]()
     if released is not None:
+        dropped = sorted(method.state_dict().keys() - set(released))
         tensors = {name: tensors[name] for name in released}
     described = {
         "schema": SCHEMA,
@@ -72,7 +74,7 @@ def save(
         "source": source,
         "image_shape": list(image_shape),
         "versions": versions,
-        "released": released is not None,
+        "dropped": dropped,
         "checksums": {name: _checksum(tensor) for name, tensor in tensors.items()},
     }
     text = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -115,7 +117,7 @@ def load(path: Path) -> Checkpoint:
             source=described["source"],
             image_shape=tuple(described["image_shape"]),
             versions=described["versions"],
-            released=described.get("released", False) is True,
+            dropped=frozenset(described.get("dropped", ())),
             digest=hashlib.sha256(content).hexdigest(),
         )
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -154,16 +156,14 @@ def restore(method: nn.Module, checkpoint: Checkpoint, *, optimisers: bool = Tru
     Raises RunError when names or shapes differ from what the method has, or when optimisers are
     asked for and the checkpoint is a released one.
     """
-    if optimisers and checkpoint.released:
+    if optimisers and checkpoint.dropped:
         raise RunError(
             "the checkpoint has a generator and an encoder, not what training needs to go on",
             hint="Train anew with its settings: did train --config RUN/config.yaml",
         )
     own = method.state_dict()
     stored = {k: v for k, v in checkpoint.tensors.items() if not k.startswith("opt.")}
-    unknown = stored.keys() - own.keys()
-    missing = set() if checkpoint.released else own.keys() - stored.keys()
-    differing = sorted(unknown | missing) + [
+    differing = sorted(own.keys() ^ (stored.keys() | checkpoint.dropped)) + [
         name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape
     ]
     if differing:
@@ -171,7 +171,7 @@ def restore(method: nn.Module, checkpoint: Checkpoint, *, optimisers: bool = Tru
             f"the checkpoint does not fit the method: {', '.join(differing[:5])}",
             hint="It was written by another version of the method, or for other settings.",
         )
-    method.load_state_dict(stored, strict=not checkpoint.released)
+    method.load_state_dict(stored, strict=not checkpoint.dropped)
     if optimisers:
         _restore_optimisers(method, checkpoint)
 

@@ -332,7 +332,10 @@ def _traced(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
 def _trace(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     # Strict, because plain tracing takes len(codes) in a method for a constant.
     batch = torch.export.Dim("batch", min=1)
-    return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=True)
+    with warnings.catch_warnings():
+        # A method that sets evaluation mode for a moment, and gives the former one back.
+        warnings.filterwarnings("ignore", "While compiling, we found certain side effects")
+        return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=True)
 
 
 def _used(program: torch.export.ExportedProgram) -> set[str]:

@@ -1,6 +1,7 @@
 """A run for others: a run folder with generator and encoder alone, its scores, and a model card."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import didcli
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
 from didcli.engine.export import used_weights
-from didcli.errors import RunError
+from didcli.errors import RunConflictError, RunError
 from didcli.io.atomic import write_text
 
 CARD_NAME = "README.md"
@@ -28,6 +29,8 @@ def release(run: runs.Run, folder: Path) -> int:
     Raises RunConflictError when the folder has something in it.
     """
     used = sorted(used_weights(run))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunConflictError(f"{folder} is not empty", hint="Choose a new folder for -o.")
     runs.claim(folder, resume=False, force=False)
     checkpoint = folder / checkpoints.FILE_NAME
     checkpoints.save(
@@ -41,7 +44,11 @@ def release(run: runs.Run, folder: Path) -> int:
         released=used,
     )
     released = runs.open_run(folder, str(run.device))
-    _check_same(run, released)
+    try:
+        _check_same(run, released)
+    except RunError:
+        checkpoint.unlink()
+        raise
     write_text(folder / runs.CONFIG_NAME, run.config.to_yaml())
     report = _report(run, released)
     if report is not None:
@@ -53,8 +60,10 @@ def release(run: runs.Run, folder: Path) -> int:
 def model_card(run: runs.Run, report: Mapping[str, Any] | None) -> str:
     """Markdown with YAML front matter, in the fields that model hubs read. report: `eval.json`."""
     method, data = run.config.method.name, run.config.data.name
-    name, (low, high) = run.path.name, run.code_range
-    path = Path(name) if run.path.is_absolute() else run.path  # a card is read elsewhere
+    name, (low, high) = run.path.resolve().name, run.code_range
+    # Absolute paths and `..` mean nothing where a card is read.
+    local = run.path.is_absolute() or ".." in run.path.parts
+    path = shlex.quote(name if local else str(run.path))
     scores = {k: v for k, v in (report or {}).get("scores", {}).items() if v is not None}
     front: dict[str, Any] = {
         "library_name": "didcli",
@@ -84,7 +93,7 @@ def model_card(run: runs.Run, report: Mapping[str, Any] | None) -> str:
             "```sh",
             f"did traverse {path} --dim 0",
             f"did eval {path}",
-            f"did train --config {path / runs.CONFIG_NAME}     # trains it anew",
+            f"did train --config {path}/{runs.CONFIG_NAME}     # trains it anew",
             "```",
             "",
             *_score_table(scores),
@@ -113,7 +122,8 @@ def _report(run: runs.Run, released: runs.Run) -> dict[str, Any] | None:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    report["run"] |= {"path": str(released.path), "checkpoint": released.digest}
+    # Its name alone: where it lies here means nothing elsewhere.
+    report["run"] |= {"path": released.path.resolve().name, "checkpoint": released.digest}
     return dict(report)
 
 
