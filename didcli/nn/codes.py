@@ -49,7 +49,10 @@ class CodeConfig:
         for name in ("circular", "categories", "opening"):
             codes = [*getattr(self, name)]
             if any(code >= self.latent_dim for code in codes):
-                raise ValueError(f"{name}: codes are 0 to {self.latent_dim - 1}, not {max(codes)}")
+                raise ValueError(
+                    f"{name}: codes are 0 to {self.latent_dim - 1}, not {max(codes)}; give other "
+                    "ones, or none: [] or {}"
+                )
         named = [*self.circular, *self.categories]
         if len(set(named)) < len(named):
             raise ValueError(f"circular: it and categories name a code twice: {sorted(named)}")
