@@ -114,7 +114,6 @@ def export(
             "--format": file_format,
             "--images": images,
             "--limit": limit,
-            "--data-dir": data_dir,
         }
         _release(run, _new_folder(output, given), device, runs_dir, as_json, quiet)
         return
