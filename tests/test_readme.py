@@ -47,4 +47,8 @@ def test_python_in_the_readme_runs(tiny_run, data_dir, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)]+)\)", README))
 def test_links_of_the_readme_lead_somewhere(path):
-    assert (ROOT / path).exists()
+    file, _, heading = path.partition("#")
+    assert (ROOT / file).exists()
+    if heading:
+        titles = re.findall(r"^#+ (.*)$", (ROOT / (file or "README.md")).read_text(), re.MULTILINE)
+        assert heading in [title.lower().replace(" ", "-") for title in titles]
