@@ -140,6 +140,10 @@ def test_a_run_of_any_method_can_be_released(name, tmp_path):
     size = release.release(original, tmp_path / "out")
     assert 0 < size <= (original.path / checkpoints.FILE_NAME).stat().st_size + 10_000
     assert runs.open_run(tmp_path / "out", "cpu").config == original.config
+    # Also where encode and decode use every weight: the optimisers' states are missing.
+    method = runs.build_method(original.config, original.image_shape)
+    with pytest.raises(RunError, match="not what training needs"):
+        checkpoints.restore(method, checkpoints.load(tmp_path / "out" / checkpoints.FILE_NAME))
 
 
 def test_the_command_prints_the_folder(run, tmp_path):

@@ -1,4 +1,4 @@
-"""`did export`: a run's networks as ONNX or pt2 files, the codes of images as npz, csv or jsonl."""
+"""`did export`: networks as ONNX or pt2, codes as npz, csv or jsonl, a run as a folder to share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,14 +107,10 @@ def export(
     did export runs/x --what run -o shared            small, for did eval and did traverse
 
     Encoder: images (B, C, H, W) float32 in [0, 1] -> codes (B, D). Generator: codes -> images.
-    Either is read back and compared with the run before it is written.
+    Either is read back and compared with the run before it is written; so is a run, afterwards.
     """
     if what is What.run:
-        given = {
-            "--format": file_format,
-            "--images": images,
-            "--limit": limit,
-        }
+        given = {"--format": file_format, "--images": images, "--limit": limit}
         _release(run, _new_folder(output, given), device, runs_dir, as_json, quiet)
         return
     jobs = plan(what, file_format, output, with_images=images is not None)
@@ -126,13 +122,10 @@ def export(
     options.say("did export: getting ready ...", quiet)  # importing torch takes seconds
 
     from didcli.engine import export as engine
-    from didcli.engine import runs
 
     if any(job.format is Format.onnx for job in jobs):
         engine.check_onnx_packages()
-    folder = runs.find_run(run, runs_dir)
-    opened = runs.open_run(folder, device)
-    options.say(f"run {folder}, step {opened.step}, {opened.device}", quiet)
+    folder, opened = _open(run, device, runs_dir, quiet)
     files: list[dict[str, Any]] = []
     for job in jobs:
         path = job.output or str(folder / f"{job.what}.{job.format}")
@@ -150,6 +143,16 @@ def export(
             typer.echo(file["path"])
 
 
+def _open(run: Path | None, device: str, runs_dir: Path, quiet: bool) -> "tuple[Path, Run]":
+    """The run that is meant, and its folder, named on stderr."""
+    from didcli.engine import runs
+
+    folder = runs.find_run(run, runs_dir)
+    opened = runs.open_run(folder, device)
+    options.say(f"run {folder}, step {opened.step}, {opened.device}", quiet)
+    return folder, opened
+
+
 def _new_folder(output: str | None, given: Mapping[str, object]) -> Path:
     hint = "did export RUN --what run -o NEW_FOLDER"
     senseless = [option for option, value in given.items() if value is not None]
@@ -165,12 +168,9 @@ def _release(
 ) -> None:
     options.say("did export: getting ready ...", quiet)
 
-    from didcli.engine import runs
     from didcli.engine.release import release
 
-    source = runs.find_run(run, runs_dir)
-    opened = runs.open_run(source, device)
-    options.say(f"run {source}, step {opened.step}, {opened.device}", quiet)
+    source, opened = _open(run, device, runs_dir, quiet)
     size = release(opened, folder)
     options.say(f"read back, it computes the same; {size / 1e6:.1f} MB of weights", quiet)
     if as_json:

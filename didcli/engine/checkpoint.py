@@ -40,9 +40,10 @@ class Checkpoint:
     """Of the training images."""
     image_shape: tuple[int, int, int]
     versions: Mapping[str, str]
+    released: bool
+    """Whether it has only what `encode` and `decode` use: training cannot go on from it."""
     dropped: frozenset[str]
-    """Weights left out of a released checkpoint, as neither `encode` nor `decode` uses them:
-    training cannot go on from it."""
+    """Weights that a released checkpoint therefore leaves out; of some methods there are none."""
     digest: str
     """SHA-256 of the file, hexadecimal."""
 
@@ -74,6 +75,7 @@ def save(
         "source": source,
         "image_shape": list(image_shape),
         "versions": versions,
+        "released": released is not None,
         "dropped": dropped,
         "checksums": {name: _checksum(tensor) for name, tensor in tensors.items()},
     }
@@ -117,6 +119,7 @@ def load(path: Path) -> Checkpoint:
             source=described["source"],
             image_shape=tuple(described["image_shape"]),
             versions=described["versions"],
+            released=described.get("released", False) is True,
             dropped=frozenset(described.get("dropped", ())),
             digest=hashlib.sha256(content).hexdigest(),
         )
@@ -156,7 +159,7 @@ def restore(method: nn.Module, checkpoint: Checkpoint, *, optimisers: bool = Tru
     Raises RunError when names or shapes differ from what the method has, or when optimisers are
     asked for and the checkpoint is a released one.
     """
-    if optimisers and checkpoint.dropped:
+    if optimisers and checkpoint.released:
         raise RunError(
             "the checkpoint has a generator and an encoder, not what training needs to go on",
             hint="Train anew with its settings: did train --config RUN/config.yaml",
@@ -171,7 +174,7 @@ def restore(method: nn.Module, checkpoint: Checkpoint, *, optimisers: bool = Tru
             f"the checkpoint does not fit the method: {', '.join(differing[:5])}",
             hint="It was written by another version of the method, or for other settings.",
         )
-    method.load_state_dict(stored, strict=not checkpoint.dropped)
+    method.load_state_dict(stored, strict=not checkpoint.released)
     if optimisers:
         _restore_optimisers(method, checkpoint)
 
