@@ -15,7 +15,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_origin, get_type_hints
 
 import yaml
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from didcli import registry
 from didcli.errors import UnknownNameError, UsageError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 Precision = Literal["auto", "fp32", "bf16"]
+Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
+"""What torch takes."""
 Layer = Mapping[str, Any]
 
 
@@ -33,9 +35,9 @@ class TrainConfig:
 
     steps: Annotated[int, Ge(1)] = 3_000
     """Calls to `Method.train_step`, not epochs."""
-    batch_size: Annotated[int, Ge(2)] = 64
+    batch_size: Annotated[int, Ge(2), Le(1_000_000)] = 64
     """Images per step."""
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Seed = 0
     """Fixes initial weights, the images of every batch, codes and noise."""
     save_every: Annotated[int, Ge(1)] = 1_000
     """Steps from one checkpoint to the next."""
@@ -47,7 +49,7 @@ class TrainConfig:
     """auto, cpu, cuda, cuda:N or mps."""
     precision: Precision = "auto"
     """Of convolutions and matrix products; losses and penalties are always in fp32."""
-    threads: Annotated[int, Ge(0)] = 0
+    threads: Annotated[int, Ge(0), Le(10_000)] = 0
     """CPU threads; 0 is one per core."""
 
 
@@ -77,6 +79,14 @@ class RunConfig:
             "method": self.method.to_dict(),
             "data": self.data.to_dict(),
             "train": asdict(self.train),
+        }
+
+    def flat(self) -> dict[str, Any]:
+        """By keys such as `method.beta`; `method.name` among them."""
+        return {
+            f"{section}.{key}": value
+            for section, values in self.to_dict().items()
+            for key, value in values.items()
         }
 
     def to_yaml(self) -> str:
@@ -137,7 +147,7 @@ def build(layers: Iterable[Layer]) -> RunConfig:
     checked["train"] = _check_dataclass("train", TrainConfig, merged.get("train", {}), problems)
     if problems:
         raise UsageError(
-            "the settings have " + _count(problems) + ":\n" + "\n".join(f"  {p}" for p in problems),
+            f"the settings have {listed(problems)}",
             hint="did train --help shows where settings come from; a run's config.yaml shows all.",
         )
     return RunConfig(**checked)
@@ -151,11 +161,13 @@ FREE_ON_RESUME = {
     )
 }
 """What may change when a run goes on: it decides how far and how fast, not where to."""
+REPETITION = FREE_ON_RESUME - {"train.steps", "train.precision"} | {"train.seed"}
+"""In what runs may differ that repeat one experiment."""
 
 
 def check_resumable(former: RunConfig, wanted: RunConfig) -> None:
     """Raises UsageError, naming each setting whose change would make it another run."""
-    before, after = _flat(former), _flat(wanted)
+    before, after = former.flat(), wanted.flat()
     changed = [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
@@ -164,16 +176,9 @@ def check_resumable(former: RunConfig, wanted: RunConfig) -> None:
     if changed:
         raise UsageError(
             "resuming would change the run:\n" + "\n".join(f"  {line}" for line in changed),
-            hint="Resume without these settings, or start a new run in another --out.",
+            hint="Resume without these settings (config.yaml in the run folder may have them), or "
+            "start a new run in another --out.",
         )
-
-
-def _flat(config: RunConfig) -> dict[str, Any]:
-    return {
-        f"{section}.{key}": value
-        for section, values in config.to_dict().items()
-        for key, value in values.items()
-    }
 
 
 def load_preset(name: str) -> Layer:
@@ -190,7 +195,7 @@ def load_file(path: Path) -> Layer:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no settings file {path}", hint="Check the path of --config.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(
             f"cannot read {path} as YAML: {' '.join(str(error).split())}",
             hint="A settings file looks like the config.yaml of a run folder.",
@@ -215,7 +220,7 @@ def parse_assignment(text: str) -> Layer:
         )
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # such as a date that there is not
         parsed = value
     return {section: {name: read_numbers(parsed)}}
 
@@ -268,7 +273,8 @@ def _check_dataclass(section: str, kind: Any, settings: Any, problems: list[str]
     }
     _check_keys(f"{section}.", settings, list(defined), problems)
     # Strict, so that `steps: true` or `lr: "fast"` is an error and not a number.
-    model = create_model(kind.__name__, __config__=ConfigDict(strict=True), **defined)
+    rules = ConfigDict(strict=True, allow_inf_nan=False)
+    model = create_model(kind.__name__, __config__=rules, **defined)
     try:
         checked = model.model_validate({key: settings[key] for key in settings if key in defined})
     except ValidationError as error:
@@ -317,5 +323,7 @@ def _closest_type(problems: list[Any]) -> list[Any]:
     return [{**problem, "loc": (problem["loc"][0], *problem["loc"][2:])} for problem in found]
 
 
-def _count(problems: list[str]) -> str:
-    return "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+def listed(problems: list[str]) -> str:
+    """`2 problems:`, and a line for each."""
+    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return f"{count}:" + "".join(f"\n  {problem}" for problem in problems)

@@ -26,9 +26,10 @@ def make_dataset(factor_sizes: tuple[int, ...] = FACTOR_SIZES) -> StoredImages:
     return dsprites.from_bits(bits, SOURCE, factor_sizes)
 
 
-def make_run(folder: Path, method: Mapping[str, Any] = SMALL_DID) -> Path:
+def make_run(folder: Path, method: Mapping[str, Any] = SMALL_DID, seed: int = 0) -> Path:
     """A run folder with an untrained method, by default a DiD of width 4 with six dimensions."""
-    settings = config.build([{"method": method, "data": {"name": "dsprites"}, "train": {}}])
+    train = {"seed": seed}
+    settings = config.build([{"method": method, "data": {"name": "dsprites"}, "train": train}])
     folder.mkdir(parents=True)
     checkpoint.save(
         folder / checkpoint.FILE_NAME,

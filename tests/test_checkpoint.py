@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -157,4 +158,26 @@ def test_the_metadata_is_one_canonical_json_text(saved):
     content = saved.read_bytes()
     length = int.from_bytes(content[:8], "little")
     text = json.loads(content[8 : 8 + length])["__metadata__"]["did"]
-    assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+    described = json.loads(text)
+    checksum = described.pop("sha256")
+    canonical = json.dumps(described, sort_keys=True, separators=(",", ":"))
+    assert text == canonical[:-1] + f',"sha256":"{checksum}"}}'
+    assert checksum == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("said", "changed"), [(b'\\"step\\":3', b'\\"step\\":1'), (b"rendered v1", b"rendered v0")]
+)
+def test_a_flipped_bit_in_what_it_says_of_itself_is_found(saved, said, changed):
+    content = saved.read_bytes()
+    assert content.count(said) == 1
+    saved.write_bytes(content.replace(said, changed))
+    with pytest.raises(RunError, match="is damaged"):
+        checkpoints.load(saved)
+
+
+def test_a_checkpoint_from_before_there_was_that_checksum_is_read(path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_sealed", lambda text: text)
+    checkpoints.save(path, trained(), **DESCRIBED)
+    monkeypatch.undo()
+    assert checkpoints.load(path).step == 3

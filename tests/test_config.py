@@ -55,6 +55,25 @@ def test_settings_that_contradict_each_other_are_reported():
         settings.build(layers)
 
 
+@pytest.mark.parametrize(
+    ("assignment", "key"),
+    [
+        ("method.temperature=.inf", "method.temperature"),
+        ("method.lambda_o=1e400", "method.lambda_o"),
+        ("method.lambda_r={0: .nan}", "method.lambda_r"),
+        ("method.latent_dim=1e30", "method.latent_dim"),
+        ("method.width=1e12", "method.width"),
+        ("train.batch_size=1e12", "train.batch_size"),
+        ("train.threads=1e12", "train.threads"),
+        ("train.seed=18446744073709551616", "train.seed"),
+        ("data.source=2024-13-45", "data.source"),  # YAML takes it for a date, and fails
+    ],
+)
+def test_values_that_would_fail_later_are_refused_now(assignment, key):
+    with pytest.raises(UsageError, match=rf"(?m)^  {key}"):
+        settings.resolve(assignments=[assignment])
+
+
 def test_an_unknown_method_is_one_of_the_problems():
     with pytest.raises(UsageError, match=r"method\.name: no 'didd' in methods. Did you mean 'did'"):
         settings.build([settings.DEFAULTS, {"method": {"name": "didd"}}])

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import runs
+from didcli.engine import reports, runs
 from didcli.engine.evaluate import evaluate
 from didcli.metrics._table import code_table
 
@@ -23,7 +23,7 @@ def run(request):
 
 def test_it_is_small_and_its_report_is_of_this_checkpoint(run):
     assert (run.path / checkpoints.FILE_NAME).stat().st_size < 4_000_000
-    report = json.loads((run.path / runs.EVAL_NAME).read_text())
+    report = json.loads((run.path / reports.FILE_NAME).read_text())
     assert report["run"]["checkpoint"] == run.digest
     card = (run.path / "README.md").read_text()
     front = yaml.safe_load(card.split("---\n")[1])
@@ -38,7 +38,7 @@ def test_few_images_score_about_what_the_report_says(run, data_dir):
     rows = np.random.default_rng(0).integers(len(dataset), size=10_000)
     codes = run.encode(dataset.images(rows))
     table = code_table(codes, dataset.factors[rows], dataset.factor_sizes, dataset.factor_names)
-    report = json.loads((run.path / runs.EVAL_NAME).read_text())
+    report = json.loads((run.path / reports.FILE_NAME).read_text())
     scores = evaluate(table, ["mig"])["scores"]
     assert scores["mig"] == pytest.approx(report["scores"]["mig"], abs=0.03)
 

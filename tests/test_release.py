@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from didcli import registry
 from didcli.cli import app
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import listing, release, runs, traverse
+from didcli.engine import listing, release, reports, runs, traverse
 from didcli.errors import RunConflictError, RunError, UsageError
 
 
@@ -21,7 +21,7 @@ def run(tmp_path):
 
 def scored(run):
     """The report of an evaluation that gave one score, and one that has no value."""
-    (run.path / runs.EVAL_NAME).write_text(
+    (run.path / reports.FILE_NAME).write_text(
         json.dumps(
             {
                 "scores": {"mig": 0.25, "irs": None},
@@ -66,30 +66,30 @@ def test_scores_go_with_it_and_are_those_of_its_checkpoint(run, tmp_path):
     scored(run)
     release.release(run, tmp_path / "out")
     released = runs.open_run(tmp_path / "out", "cpu")
-    report = json.loads((tmp_path / "out" / runs.EVAL_NAME).read_text())
+    report = json.loads((tmp_path / "out" / reports.FILE_NAME).read_text())
     assert report["run"] == {
         "path": "out",
         "checkpoint": released.digest,
         "step": 7,
     }
-    known = traverse.read_knowledge(tmp_path / "out" / runs.EVAL_NAME, released.digest, LATENT_DIM)
-    assert known == traverse.read_knowledge(run.path / runs.EVAL_NAME, run.digest, LATENT_DIM)
+    known = traverse.read_knowledge(tmp_path / "out", released.digest, LATENT_DIM)
+    assert known == traverse.read_knowledge(run.path, run.digest, LATENT_DIM)
     assert known[2] == traverse.Knowledge("c", 1.0)
 
 
 def test_scores_of_another_checkpoint_stay_behind(run, tmp_path):
     scored(run)
-    path = run.path / runs.EVAL_NAME
+    path = run.path / reports.FILE_NAME
     path.write_text(path.read_text().replace(run.digest, "0" * 64))
     release.release(run, tmp_path / "out")
-    assert not (tmp_path / "out" / runs.EVAL_NAME).exists()
-    assert "model-index" not in (tmp_path / "out" / release.CARD_NAME).read_text()
+    assert not (tmp_path / "out" / reports.FILE_NAME).exists()
+    assert "model-index" not in (tmp_path / "out" / runs.CARD_NAME).read_text()
 
 
 def test_the_card_can_be_read_by_people_and_programs(run, tmp_path):
     scored(run)
     release.release(run, tmp_path / "out")
-    card = (tmp_path / "out" / release.CARD_NAME).read_text()
+    card = (tmp_path / "out" / runs.CARD_NAME).read_text()
     _, front, text = card.split("---\n", 2)
     fields = yaml.safe_load(front)
     assert fields["library_name"] == "didcli"

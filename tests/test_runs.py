@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from didcli.engine import runs
-from didcli.errors import DataError, RunConflictError, RunError
+from didcli.errors import DataError, RunConflictError, RunError, StorageError
 
 
 def test_a_run_encodes_and_decodes(tiny_run):
@@ -104,9 +104,26 @@ def test_a_folder_of_other_files_is_never_claimed(tmp_path):
 def test_clearing_takes_only_what_a_run_wrote(tiny_run, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(tiny_run, folder)
-    (folder / "notes.txt").write_text("mine")
+    mine = {"notes.txt", "encoder.py", "codes.txt", "traverse.py", "README.md"}
+    written = {"encoder.pt2", "codes.csv", "codes-0123456789ab.safetensors", "traverse-dim3.gif"}
+    for name in mine | written | {"job.log", ".eval.json.99.tmp"}:
+        (folder / name).write_text("text")
     runs.clear(folder)
-    assert {file.name for file in folder.iterdir()} - {runs.LOCK_NAME} == {"notes.txt"}
+    assert {file.name for file in folder.iterdir()} - {runs.LOCK_NAME} == mine
+
+
+def test_what_a_killed_process_left_half_written_does_not_block_a_folder(tmp_path):
+    (tmp_path / ".config.yaml.99.tmp").write_text("meth")
+    runs.claim(tmp_path, resume=False, force=False)
+
+
+def test_runs_begun_in_the_same_second_get_folders_of_their_own(tiny_config, tmp_path):
+    folders = [runs.new_folder(tiny_config, tmp_path / "runs") for _ in range(3)]
+    assert len(set(folders)) == 3
+    assert all(folder.is_dir() for folder in folders)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot make the run folder"):
+        runs.new_folder(tiny_config, tmp_path / "file")
 
 
 def test_two_trainers_do_not_share_a_folder(tmp_path):

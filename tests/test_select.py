@@ -1,3 +1,6 @@
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 from random_run import make_dataset, make_run
@@ -69,9 +72,13 @@ def test_a_model_that_recovers_what_was_fixed_scores_one():
 
 @pytest.fixture
 def three_runs(tmp_path, monkeypatch):
+    """Two of one seed, which agree best, and another between them."""
     monkeypatch.setattr(select, "GROUPS", 12)
     monkeypatch.setattr(select, "GROUP_SIZE", 8)
-    opened = [runs.open_run(make_run(tmp_path / name), "cpu") for name in "abc"]
+    opened = [
+        runs.open_run(make_run(tmp_path / name, seed=seed), "cpu")
+        for name, seed in [("a", 0), ("b", 1), ("c", 0)]
+    ]
     for run in opened:
         monkeypatch.setattr(run, "dataset", lambda *_: make_dataset())
     return opened
@@ -83,11 +90,38 @@ def test_runs_are_ranked(three_runs, criterion):
     report = select.select(three_runs, criterion, on_progress=lambda *step: told.append(step))
     assert report["criterion"] == criterion
     assert report["best"] == report["runs"][0]["path"]
+    assert [Path(run["path"]).name for run in report["runs"]][2] == "b"
+    assert [run["training_seed"] for run in report["runs"]] == [0, 0, 1]
     scores = [run["score"] for run in report["runs"]]
+    assert scores[1] > scores[2]
     assert scores == sorted(scores, reverse=True)
     assert np.shape(report["pairwise"]) == (3, 3)
     assert report["notes"] == []
     assert told[-1][1] == told[-1][2]
+
+
+@pytest.mark.parametrize("criterion", ["udr", "centrality"])
+def test_a_collapsed_run_scores_nothing_with_a_note(three_runs, criterion):
+    collapsed = three_runs[0].method
+    for weights in collapsed.e_ema.parameters():
+        weights.data.zero_()
+    report = select.select(three_runs, criterion)
+    scores = {Path(run["path"]).name: run["score"] for run in report["runs"]}
+    assert scores["a"] == min(scores.values()) == 0
+    assert report["notes"] == [
+        f"{three_runs[0].path} has collapsed: all its latents are constant; it agrees with nothing"
+    ]
+
+
+def test_runs_that_differ_in_more_than_their_seed_are_said(three_runs):
+    config = three_runs[0].config
+    faster = dataclasses.replace(config, train=dataclasses.replace(config.train, threads=3))
+    three_runs[0].config = faster
+    assert select.select(three_runs, "udr")["notes"] == []
+    three_runs[0].config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, batch_size=8)
+    )
+    assert "more than their seed" in select.select(three_runs, "udr")["notes"][0]
 
 
 def test_one_run_and_runs_on_other_data_are_refused(three_runs, monkeypatch):

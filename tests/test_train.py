@@ -17,7 +17,7 @@ from conftest import TINY
 from didcli.config import RunConfig, resolve
 from didcli.data import dsprites
 from didcli.engine import runs, train
-from didcli.errors import DataError, DivergedError, RunError
+from didcli.errors import DataError, DivergedError, RunError, UsageError
 
 
 def longer(config: RunConfig, **changes) -> RunConfig:
@@ -119,6 +119,56 @@ def test_divergence_keeps_the_last_good_checkpoint(tiny_config, data_dir, tmp_pa
         train.run(longer(tiny_config, steps=8), tmp_path / "run", data_dir=data_dir)
     assert runs.open_run(tmp_path / "run").step == 2
     assert read_log(tmp_path / "run")[-1]["event"] == "diverged"
+
+
+def test_weights_that_are_lost_are_not_saved_over_good_ones(
+    tiny_config, data_dir, tmp_path, monkeypatch
+):
+    """Losses are of the weights before the update: they are the last to tell."""
+    real_step = train._Trainer._step
+
+    def step(self, number: int):
+        losses = real_step(self, number)
+        if number == 3:
+            self.module.e.head[3].bias.data[0] = math.nan
+        return losses
+
+    monkeypatch.setattr(train._Trainer, "_step", step)
+    with pytest.raises(DivergedError, match=r"diverged by step 4: e\.head\.3\.bias") as caught:
+        train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
+    assert runs.open_run(tmp_path / "run").step == 2
+    assert "config.yaml --set method." in caught.value.hint
+    assert "is kept" in caught.value.hint
+
+
+def test_divergence_before_the_first_checkpoint_promises_none(
+    tiny_config, data_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(train._Trainer, "_step", lambda *_: {"critic": torch.tensor(math.inf)})
+    with pytest.raises(DivergedError) as caught:
+        train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
+    assert "kept" not in caught.value.hint
+
+
+def test_a_run_does_not_go_on_under_the_settings_of_another(tiny_config, data_dir, tmp_path):
+    train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
+    before = checkpoint_bytes(tmp_path / "run")
+    other = longer(tiny_config, steps=9, seed=7)
+    with pytest.raises(UsageError, match=r"train\.seed: 0 -> 7"):
+        train.run(other, tmp_path / "run", resume=True, data_dir=data_dir)
+    assert checkpoint_bytes(tmp_path / "run") == before
+
+
+def test_a_collapsed_generator_is_seen_through_the_noise(data_dir):
+    """Of the settings, the noise is the only thing that could hide it."""
+    dataset = dsprites.load(data_dir=data_dir)
+    images = runs.to_unit_range(dataset.images(np.arange(0, 64_000, 1000)), torch.device("cpu"))
+    method = runs.build_method(resolve(assignments=["method.instance_noise=0.2"]), (1, 64, 64))
+    for weights in method.g.parameters():
+        weights.data.zero_()
+    losses = method.train_step(images, torch.Generator().manual_seed(0), 5000)
+    values = {name: float(value) for name, value in losses.items()}
+    assert "has collapsed" in train.collapse(5000, values)
 
 
 def test_a_collapsed_generator_is_said_and_a_healthy_one_is_not():

@@ -185,7 +185,7 @@ def test_a_dimension_knows_most_of_the_factor_whose_entropy_it_has_the_largest_s
     path = tmp_path / "eval.json"
     path.write_text(json.dumps(report))
     # Dimension 0: 0.8 of shape, and 0.5 of pos_x though that is more nats.
-    assert traverse.read_knowledge(path, "abc", 2) == {
+    assert traverse.read_knowledge(tmp_path, "abc", 2) == {
         0: Knowledge("shape", 0.8),
         1: Knowledge("pos_y", 0.3),
     }
@@ -194,8 +194,8 @@ def test_a_dimension_knows_most_of_the_factor_whose_entropy_it_has_the_largest_s
 def test_scores_of_another_checkpoint_or_another_width_label_nothing(tmp_path, report):
     path = tmp_path / "eval.json"
     path.write_text(json.dumps(report))
-    assert traverse.read_knowledge(path, "other", 2) == {}
-    assert traverse.read_knowledge(path, "abc", 3) == {}
+    assert traverse.read_knowledge(tmp_path, "other", 2) == {}
+    assert traverse.read_knowledge(tmp_path, "abc", 3) == {}
 
 
 @pytest.mark.parametrize(
@@ -215,15 +215,15 @@ def test_a_damaged_report_labels_nothing(tmp_path, report, damage):
     path = tmp_path / "eval.json"
     damage(report)
     path.write_text(json.dumps(report))
-    assert traverse.read_knowledge(path, "abc", 2) == {}
+    assert traverse.read_knowledge(tmp_path, "abc", 2) == {}
 
 
 def test_no_report_or_one_that_is_no_object_labels_nothing(tmp_path):
     path = tmp_path / "eval.json"
-    assert traverse.read_knowledge(path, "abc", 2) == {}
+    assert traverse.read_knowledge(tmp_path, "abc", 2) == {}
     for content in (b"", b"[]", b"\xff\xfe", b'{"run": '):
         path.write_bytes(content)
-        assert traverse.read_knowledge(path, "abc", 2) == {}
+        assert traverse.read_knowledge(tmp_path, "abc", 2) == {}
 
 
 def test_the_label_names_the_factor_where_one_is_known():

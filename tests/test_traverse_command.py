@@ -12,7 +12,7 @@ from random_run import LATENT_DIM, make_dataset, make_run
 from typer.testing import CliRunner
 
 from didcli.cli import app
-from didcli.engine import runs, traverse
+from didcli.engine import reports, runs, traverse
 from didcli.errors import DataError, RunError, StorageError, UsageError
 
 
@@ -103,7 +103,7 @@ def test_labels_name_the_factor_once_the_run_has_been_evaluated(run, with_data):
             "mig": {"mutual_information": information.tolist(), "factor_entropy": [1.0] * 5}
         },
     }
-    (run / runs.EVAL_NAME).write_text(json.dumps(report))
+    (run / reports.FILE_NAME).write_text(json.dumps(report))
     result = json.loads(call(run, "--dim", 3, "--json").stdout)
     assert result["labels"] == ["dim 3: pos_x (0.41)"]
 

@@ -13,7 +13,8 @@ from didcli.commands import _output
 from didcli.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from didcli.engine.export import CodeSource, ModelFormat, Part
+    from didcli.engine.export_codes import CodeSource
+    from didcli.engine.export_model import ModelFormat, Part
     from didcli.engine.runs import Run
 
 
@@ -121,10 +122,10 @@ def export(
             _output.check(job.output, binary=job.format not in TEXT, as_json=as_json)
     options.say("did export: getting ready ...", quiet)  # importing torch takes seconds
 
-    from didcli.engine import export as engine
+    from didcli.engine.export_model import check_onnx_packages
 
     if any(job.format is Format.onnx for job in jobs):
-        engine.check_onnx_packages()
+        check_onnx_packages()
     folder, opened = _open(run, device, runs_dir, quiet)
     files: list[dict[str, Any]] = []
     for job in jobs:
@@ -223,11 +224,11 @@ def _make_folder(path: Path) -> None:
 
 def _export_model(run: "Run", job: Job, path: str, quiet: bool) -> dict[str, Any]:
     """Write a network; what there is to say about the file."""
-    from didcli.engine import export as engine
+    from didcli.engine.export_model import export_model
 
     part, file_format = cast("Part", job.what.value), cast("ModelFormat", job.format.value)
     options.say(f"exporting the {job.what} to {job.format} ...", quiet)
-    model = engine.export_model(run, part, file_format)
+    model = export_model(run, part, file_format)
     _output.write(path, [model.content])
     options.say(
         f"{job.what}: read back, it differs from the run by at most {model.max_difference:.2g}",
@@ -246,7 +247,7 @@ def _export_codes(
     quiet: bool,
 ) -> dict[str, Any]:
     """Write a table of codes; what there is to say about the file."""
-    from didcli.engine import export as engine
+    from didcli.engine import export_codes as engine
     from didcli.io.progress import progress
 
     skipped: list[str] = []
@@ -273,7 +274,7 @@ def _export_codes(
 def _dataset_source(
     run: "Run", limit: int | None, data_dir: Path | None, *, keep: bool, quiet: bool
 ) -> "CodeSource":
-    from didcli.engine import export as engine
+    from didcli.engine import export_codes as engine
     from didcli.engine import runs
 
     with options.data_progress(quiet) as on_data:

@@ -120,11 +120,13 @@ def train(
             },
         )
         resolved = _resolve(preset, config, assignments or [], flags, out if resume else None)
-        # Its name has the time in it, which a second process may see a second later.
-        folder = Path(processes.from_first(str(out or runs.new_path(resolved, runs_dir))))
+        made = runs.new_folder(resolved, runs_dir) if out is None and first else None
+        folder = Path(processes.from_first(str(out or made)))
         total = resolved.train.steps
 
         with graceful_stop() as stop, options.data_progress(quiet) as on_data, ExitStack() as shown:
+            if made is not None:
+                shown.callback(runs.remove_unused, made)
             options.say(f"run folder {folder}", quiet)
             update: Update | None = None
             note = ""
@@ -188,9 +190,9 @@ def _resolve(
     from didcli import config as settings
     from didcli.engine import runs
 
-    if resumed is None or not (resumed / runs.CONFIG_NAME).exists():
+    former = None if resumed is None else runs.read_settings(resumed)
+    if former is None:
         return settings.resolve(preset, file, assignments, flags)
-    former = settings.load_file(resumed / runs.CONFIG_NAME)
     wanted = settings.resolve(preset, file, assignments, flags, base=former)
     settings.check_resumable(settings.build([former]), wanted)
     return wanted

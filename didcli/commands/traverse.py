@@ -137,7 +137,7 @@ def traverse(
     start = _find_anchors(
         opened, origin, row_numbers, anchors or ANCHORS, seed, data_dir=data_dir, quiet=quiet
     )
-    known = engine.read_knowledge(folder / runs.EVAL_NAME, opened.digest, opened.latent_dim)
+    known = engine.read_knowledge(folder, opened.digest, opened.latent_dim)
     labels = [engine.label(each, known) for each in dims]
     traversal = engine.traverse(opened, dims, values, start.codes)
     picture = engine.render(traversal, labels, chosen_format, title=engine.title_of(opened))

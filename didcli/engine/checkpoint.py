@@ -2,9 +2,9 @@
 
 Tensors: every weight under its name in the method's `state_dict()` (`g.*`, `d.*`, ...), and every
 optimiser's state as `opt.<optimiser>.<weight>.<exp_avg | exp_avg_sq | step>`. Beside them, in the
-file's `__metadata__`, one canonical JSON text: schema, step, settings, versions, data source and a
-checksum for each tensor. A released checkpoint has the weights that encode and decode use, and no
-more. Nothing in it depends on the clock, so equal states are equal bytes.
+file's `__metadata__`, one canonical JSON text: schema, step, settings, versions, data source and
+checksums of each tensor and of the text itself. A released checkpoint has the weights that encode
+and decode use, and no more. Nothing in it depends on the clock, so equal states are equal bytes.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ def save(
         "checksums": {name: _checksum(tensor) for name, tensor in tensors.items()},
     }
     text = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    content = save_tensors(tensors, metadata={"did": text})
+    content = save_tensors(tensors, metadata={"did": _sealed(text)})
     write_bytes(path, content, verify=lambda written: written == content)
 
 
@@ -97,7 +97,10 @@ def load(path: Path) -> Checkpoint:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}", hint="Check it.") from error
     try:
-        described = json.loads(_metadata(content)["did"])
+        text = _metadata(content)["did"]
+        described = json.loads(text)
+        if "sha256" in described and text != _sealed(_unsealed(text)):
+            raise _damaged(path, "checksum of what it says of itself")
         tensors = load_tensors(content)
         if described["schema"] != SCHEMA:
             raise RunError(
@@ -217,6 +220,15 @@ def _checksum(tensor: Tensor) -> str:
     """First 16 hexadecimal digits of the SHA-256 of the tensor's bytes."""
     flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
     return hashlib.sha256(flat.numpy().tobytes()).hexdigest()[:16]
+
+
+def _sealed(text: str) -> str:
+    """A JSON object with one more entry at its end: the SHA-256 of the text without it."""
+    return f'{text[:-1]},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
+
+
+def _unsealed(text: str) -> str:
+    return text[: -len(_sealed("}"))] + "}"
 
 
 def _damaged(path: Path, why: str) -> RunError:

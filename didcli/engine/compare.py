@@ -23,9 +23,9 @@ from didcli.engine import runs, train
 from didcli.engine.comparison_spec import Evaluation, Spec, folder_name
 from didcli.engine.comparison_table import Comparison, Scored, compare
 from didcli.engine.executors import LOG_NAME, Execute, Task, Watcher
+from didcli.engine.reports import read_report
 from didcli.errors import DidError, RunConflictError, RunError, StorageError, UsageError
 from didcli.io.atomic import write_text
-from didcli.io.digests import digests
 
 SPEC_NAME = "spec.yaml"
 TIMED_STEPS = 16
@@ -182,7 +182,7 @@ def run(
 def collect(standings: Sequence[Standing]) -> Comparison:
     """The scores of the runs that have them. Raises RunError when they are of different images."""
     scored = [(standing.job, standing.scores) for standing in standings if standing.scores]
-    sources = {str(read_report(job.folder, "run", "data_source")): job.folder for job, _ in scored}
+    sources = {_source(job.folder): job.folder for job, _ in scored}
     if len(sources) > 1:
         raise RunError(
             "the runs are on different images: "
@@ -239,21 +239,6 @@ def seconds_left(standings: Sequence[Standing], speeds: Mapping[str, float | Non
     return total
 
 
-def read_report(folder: Path, *keys: str) -> Any:
-    """What the run's `eval.json` has under the keys, one inside the other; None where it is absent,
-    damaged, or of another checkpoint.
-    """
-    try:
-        value = json.loads((folder / runs.EVAL_NAME).read_text(encoding="utf-8"))
-        if value["run"]["checkpoint"] != digests(folder / checkpoints.FILE_NAME).sha256:
-            return None
-        for key in keys:
-            value = value[key]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return value
-
-
 def without_threads(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a protocol that decides scores."""
     return {key: value for key, value in protocol.items() if key != "threads"}
@@ -286,6 +271,11 @@ def _standing(job: Job) -> Standing:
     step = _step(job.folder)
     finished = step == job.config.train.steps
     return Standing(job, step, _scores(job) if finished else None)
+
+
+def _source(folder: Path) -> str:
+    report = read_report(folder) or {}
+    return str(report.get("run", {}).get("data_source"))
 
 
 def _step(folder: Path) -> int:

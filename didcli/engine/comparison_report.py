@@ -95,7 +95,7 @@ def _median_run(comparison: Comparison, label: str) -> tables.Scored | None:
 
 def _traversal(run: runs.Run, dataset: Dataset) -> bytes:
     dims = range(run.latent_dim)
-    known = traverse.read_knowledge(run.path / runs.EVAL_NAME, run.digest, run.latent_dim)
+    known = traverse.read_knowledge(run.path, run.digest, run.latent_dim)
     anchors = traverse.data_anchors(run, dataset, traverse.random_rows(ANCHORS, len(dataset), 0))
     values = traverse.evenly_spaced(*run.code_range, TRAVERSAL_STEPS)
     moved = traverse.traverse(run, dims, values, anchors.codes)

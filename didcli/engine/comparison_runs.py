@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from didcli import registry
-from didcli.config import build
+from didcli.config import REPETITION, build
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine.compare import Job, read_report, without_threads
+from didcli.engine.compare import Job, without_threads
 from didcli.engine.comparison_spec import EvalOptions, Evaluation
+from didcli.engine.reports import read_report
 from didcli.errors import RunError, UsageError
 
-NO_SETTINGS = {
-    "train.seed",
-    *(f"train.{name}" for name in ("save_every", "log_every", "picture_every")),
-    *(f"train.{name}" for name in ("device", "threads")),
-}
-"""In which the runs of one method may differ."""
 MOST_SETTINGS = 3
 """In a label."""
 
@@ -38,7 +33,7 @@ def existing_jobs(folders: Sequence[Path]) -> list[Job]:
         config = build([described["config"]])
         # A run counts as it is, however far it was meant to go.
         configs.append(replace(config, train=replace(config.train, steps=described["step"])))
-    flat = [_flat(config.to_dict()) for config in configs]
+    flat = [config.flat() for config in configs]
     _check_data(folders, flat)
     labels = label_runs(flat)
     _check_different(folders, labels, [config.train.seed for config in configs])
@@ -109,15 +104,7 @@ def common_evaluation(reports: Mapping[Path, Mapping[str, Any]]) -> Evaluation:
 
 
 def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in NO_SETTINGS}
-
-
-def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        f"{section}.{key}": value
-        for section, values in sections.items()
-        for key, value in values.items()
-    }
+    return {key: value for key, value in settings.items() if key not in REPETITION}
 
 
 def _check_data(folders: Sequence[Path], flat: Sequence[Mapping[str, Any]]) -> None:

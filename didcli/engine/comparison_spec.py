@@ -27,7 +27,7 @@ from annotated_types import Ge, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from didcli import config, registry
-from didcli.config import Layer, RunConfig
+from didcli.config import Layer, RunConfig, Seed
 from didcli.errors import UsageError
 from didcli.metrics._protocol import DciBackend, EvaluationProtocol, SapConvention
 
@@ -100,7 +100,7 @@ class Spec:
 class _Common(_Checked):
     """The file without its entries."""
 
-    seeds: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)]
+    seeds: Annotated[list[Seed], MinLen(1)]
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
     metrics: Annotated[list[str], MinLen(1)] = Field(default_factory=lambda: _all_metrics("all"))
@@ -160,7 +160,7 @@ def read_spec(path: Path) -> Spec:
     try:
         text = path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise UsageError(f"cannot read {path} as YAML: {reason}", hint=HINT) from error
     if not isinstance(content, dict):
@@ -168,9 +168,7 @@ def read_spec(path: Path) -> Spec:
     problems: list[str] = []
     spec = _check(config.read_numbers(content), text, problems)
     if spec is None:
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        raise UsageError(f"{path} has {count}:{lines}", hint=HINT)
+        raise UsageError(f"{path} has {config.listed(problems)}", hint=HINT)
     return spec
 
 

@@ -9,7 +9,6 @@ Five lines score any encoder:
 
 import importlib.metadata
 import itertools
-import json
 import platform
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,7 @@ from threadpoolctl import threadpool_info
 
 from didcli import registry
 from didcli.engine.encode import encode_dataset
-from didcli.errors import DataError, UsageError
-from didcli.io.atomic import write_text
+from didcli.errors import DataError, StorageError, UsageError
 from didcli.io.heatmap import Panel, draw
 from didcli.metrics._guards import inspect
 from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
@@ -43,7 +41,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-EVAL_NAME = "eval.json"
 LARGEST_CODE_FILE = 8 * 2**30
 """Bytes that a file of codes may unpack to."""
 LIBRARIES = ("didcli", "numpy", "scikit-learn", "scipy", "numba")
@@ -112,10 +109,14 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Score a run on the dataset it was trained on, and keep the report as its `eval.json`.
 
+    Where that cannot be written, a note says so.
+
     The report has the keys of `evaluate`, and `run`: path, step, checkpoint, method, data source.
     Raises DataError when the factors of the dataset are not known.
     """
     import torch  # loaded with the run; this module scores codes without it
+
+    from didcli.engine import reports
 
     protocol = protocol or EvaluationProtocol()
     _checked_request(metrics, protocol)  # now, not after minutes of encoding
@@ -150,7 +151,10 @@ def evaluate_run(
         "precision": "float32",
     }
     report["versions"]["torch"] = importlib.metadata.version("torch")
-    write_text(run.path / EVAL_NAME, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    try:
+        reports.write_report(run.path, report)
+    except StorageError as error:  # a colleague's run, a full disk: the scores are not lost by it
+        report["notes"].append(f"the scores are not kept in the run folder: {error}")
     return report
 
 

@@ -1,6 +1,5 @@
 """What runs there are, told from their files without loading a model."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,8 +8,8 @@ from typing import Any
 
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
+from didcli.engine.reports import read_report
 from didcli.errors import DidError
-from didcli.io.digests import digests
 
 
 @dataclass(frozen=True)
@@ -67,18 +66,7 @@ def _entry(folder: Path) -> Entry:
             seed=config["train"]["seed"],
             step=step,
             steps=config["train"]["steps"],
-            scores=_scores(folder, checkpoint) if step else {},
+            scores=(read_report(folder) or {}).get("scores", {}) if step else {},
         )
     except (DidError, KeyError, TypeError):
         return Entry(path=folder, age_seconds=age, problem="damaged")
-
-
-def _scores(folder: Path, checkpoint: Path) -> dict[str, float | None]:
-    """Those of eval.json, unless it is absent, damaged, or of another checkpoint."""
-    try:
-        report = json.loads((folder / runs.EVAL_NAME).read_text(encoding="utf-8"))
-        if report["run"]["checkpoint"] == digests(checkpoint).sha256:
-            return dict(report["scores"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return {}

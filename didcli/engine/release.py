@@ -1,6 +1,5 @@
 """A run for others: a run folder with generator and encoder alone, its scores, and a model card."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +11,11 @@ import yaml
 import didcli
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
-from didcli.engine.export import used_weights
+from didcli.engine.export_model import used_weights
+from didcli.engine.reports import read_report, write_report
 from didcli.errors import RunConflictError, RunError
 from didcli.io.atomic import write_text
 
-CARD_NAME = "README.md"
 CHECKED = 8
 """Random images and codes with which the released run is compared with the original."""
 
@@ -52,8 +51,8 @@ def release(run: runs.Run, folder: Path) -> int:
     write_text(folder / runs.CONFIG_NAME, run.config.to_yaml())
     report = _report(run, released)
     if report is not None:
-        write_text(folder / runs.EVAL_NAME, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    write_text(folder / CARD_NAME, model_card(released, report))
+        write_report(folder, report)
+    write_text(folder / runs.CARD_NAME, model_card(released, report))
     return checkpoint.stat().st_size
 
 
@@ -116,15 +115,12 @@ def _score_table(scores: Mapping[str, float]) -> list[str]:
 
 def _report(run: runs.Run, released: runs.Run) -> dict[str, Any] | None:
     """The report of `did eval` on `run` as that on `released`; None where there is none."""
-    try:
-        report = json.loads((run.path / runs.EVAL_NAME).read_text(encoding="utf-8"))
-        if report["run"]["checkpoint"] != run.digest:
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
+    report = read_report(run.path, run.digest)
+    if report is None:
         return None
     # Its name alone: where it lies here means nothing elsewhere.
     report["run"] |= {"path": released.path.resolve().name, "checkpoint": released.digest}
-    return dict(report)
+    return report
 
 
 def _check_same(run: runs.Run, released: runs.Run) -> None:

@@ -1,5 +1,7 @@
 """Run folders: `config.yaml`, `checkpoint.safetensors`, `log.jsonl`, `eval.json`, pictures."""
 
+import itertools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,8 +14,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from didcli import registry
-from didcli.config import RunConfig, build
+from didcli.config import Layer, RunConfig, build, load_file
 from didcli.engine import checkpoint as checkpoints
+from didcli.engine import reports
 from didcli.engine.device import choose_device
 from didcli.errors import DataError, DidError, RunConflictError, RunError, StorageError
 from didcli.interfaces import Dataset
@@ -23,9 +26,18 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "config.yaml"
 LOG_NAME = "log.jsonl"
-EVAL_NAME = "eval.json"
 PICTURE_NAME = "traversal.png"
+CARD_NAME = "README.md"
+"""Of a released run."""
 LOCK_NAME = ".lock"
+WRITTEN = {
+    *(CONFIG_NAME, checkpoints.FILE_NAME, LOG_NAME, reports.FILE_NAME, PICTURE_NAME),
+    "job.log",
+    *(f"{part}.{suffix}" for part in ("encoder", "generator") for suffix in ("pt2", "onnx")),
+    *(f"codes.{suffix}" for suffix in ("npz", "csv", "jsonl")),
+}
+"""Files that commands write into a run folder under these names when they are given no other."""
+WRITTEN_PATTERN = r"traverse(-dim[\d-]+)?\.(png|gif|html)|codes-[0-9a-f]{12}\.safetensors"
 BATCH_SIZE = 256
 """Images per pass of `encode` and `decode`. Fixed, so that codes do not depend on the caller."""
 
@@ -123,11 +135,45 @@ def find_run(path: Path | None, runs_dir: Path) -> Path:
     return latest.parent
 
 
-def new_path(config: RunConfig, runs_dir: Path) -> Path:
-    """A folder name that sorts by time and tells runs apart: `20260131-235959-did-dsprites-s0`."""
+def new_folder(config: RunConfig, runs_dir: Path) -> Path:
+    """An empty folder whose name sorts by time, such as `20260131-235959-did-dsprites-s0`.
+
+    Made at once, as another process may be about to give its run the same name: it then takes that
+    name with `-2` after it. Raises StorageError.
+    """
     started = datetime.now().strftime("%Y%m%d-%H%M%S")
     data = Path(config.data.name).stem
-    return runs_dir / f"{started}-{config.method.name}-{data}-s{config.train.seed}"
+    name = f"{started}-{config.method.name}-{data}-s{config.train.seed}"
+    folder = runs_dir / name
+    for number in itertools.count(2):
+        try:
+            folder.mkdir(parents=True)
+            break
+        except OSError as error:
+            if not folder.is_dir():
+                raise _cannot_make(folder, error) from error
+            folder = runs_dir / f"{name}-{number}"
+    return folder
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove a folder in which nothing was written but a lock."""
+    if {file.name for file in folder.iterdir()} <= {LOCK_NAME}:
+        (folder / LOCK_NAME).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def read_settings(folder: Path) -> Layer | None:
+    """Of a run to go on with: its `config.yaml`, or what its checkpoint says where that is lost.
+
+    None where there is neither. Whether they are those of the checkpoint is seen on resuming.
+    """
+    if (folder / CONFIG_NAME).exists():
+        return load_file(folder / CONFIG_NAME)
+    if (folder / checkpoints.FILE_NAME).exists():
+        settings: Layer = checkpoints.describe(folder / checkpoints.FILE_NAME)["config"]
+        return settings
+    return None
 
 
 def latest_started(runs_dir: Path) -> Path | None:
@@ -149,13 +195,13 @@ def claim(folder: Path, *, resume: bool, force: bool) -> bool:
     try:
         new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        found = {file.name for file in folder.iterdir()} - {LOCK_NAME}
+        # Temporary files are left by a process that was killed while it wrote.
+        present = {file.name for file in folder.iterdir()} - {LOCK_NAME}
+        found = {name for name in present if not _is_temporary(name)}
     except (FileExistsError, NotADirectoryError):
         raise RunConflictError(f"{folder} is a file", hint="Choose another --out.") from None
     except OSError as error:
-        raise StorageError(
-            f"cannot make the run folder {folder}: {error.strerror}", hint="Choose another --out."
-        ) from error
+        raise _cannot_make(folder, error) from error
     holds_run = bool(found & {CONFIG_NAME, checkpoints.FILE_NAME})
     if found and not holds_run:
         raise RunConflictError(
@@ -171,11 +217,14 @@ def claim(folder: Path, *, resume: bool, force: bool) -> bool:
 
 def clear(folder: Path) -> None:
     """Delete what a former run, and commands about it, wrote into the folder; nothing else."""
-    for pattern in (
-        *(CONFIG_NAME, checkpoints.FILE_NAME, LOG_NAME, EVAL_NAME, PICTURE_NAME),
-        *("traverse*.*", "codes*.*", "encoder.*", "generator.*"),
-    ):
-        for path in folder.glob(pattern):
+    released = _is_released(folder)
+    for path in list(folder.iterdir()):
+        if (
+            path.name in WRITTEN
+            or (path.name == CARD_NAME and released)
+            or re.fullmatch(WRITTEN_PATTERN, path.name)
+            or _is_temporary(path.name)
+        ):
             path.unlink()
 
 
@@ -227,9 +276,8 @@ def locked(folder: Path, *, new: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if new and [file.name for file in folder.iterdir()] == [LOCK_NAME]:
-            (folder / LOCK_NAME).unlink()
-            folder.rmdir()
+        if new:
+            remove_unused(folder)
         lock.release()
 
 
@@ -243,6 +291,25 @@ def _read_config(folder: Path, checkpoint: checkpoints.Checkpoint) -> RunConfig:
             hint="It was written by another version: "
             f"didcli {checkpoint.versions.get('didcli', 'unknown')}.",
         ) from error
+
+
+def _is_temporary(name: str) -> bool:
+    """Whether `didcli.io.atomic` was writing it when its process was killed."""
+    return re.fullmatch(r"\..+\.\d+\.tmp", name) is not None
+
+
+def _is_released(folder: Path) -> bool:
+    try:
+        return checkpoints.describe(folder / checkpoints.FILE_NAME).get("released") is True
+    except RunError:
+        return False
+
+
+def _cannot_make(folder: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot make the run folder {folder}: {error.strerror}",
+        hint="Choose another --out or --runs-dir.",
+    )
 
 
 def _parts(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:

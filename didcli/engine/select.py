@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import Lasso
 
+from didcli.config import REPETITION
 from didcli.engine.encode import encode_dataset
 from didcli.errors import UsageError
 from didcli.metrics._guards import active_latents, constant_latents
@@ -68,13 +69,14 @@ def udr(codes: Sequence[NDArray[np.float32]]) -> Agreement:
     of the absolute weights. It is high when latents of one model are latents of the other, up to
     order and sign. For VAEs the authors call a latent active when its KL is above 0.01; that is not
     known of every model, so here its range decides, as in InfoMEC.
-    codes: for each model (N, D), of the same N images.
+    codes: for each model (N, D), of the same N images. A model without active latents scores 0.
     """
     standardised = [_active_standardised(z) for z in codes]
     n = len(codes)
     pairwise = np.zeros((n, n))
     for i, j in np.ndindex(n, n):
-        if i != j:
+        # A model without active latents predicts nothing, and nothing predicts it: it scores 0.
+        if i != j and standardised[i].size and standardised[j].size:
             model = Lasso(alpha=LASSO_ALPHA).fit(standardised[i], standardised[j])
             pairwise[i, j] = relative_strength(np.abs(np.atleast_2d(model.coef_)).T)
     scores = [np.median(np.delete(pairwise[:, j], j)) for j in range(n)]
@@ -170,7 +172,7 @@ def select(
             for i in ranked
         ],
         "pairwise": agreement.pairwise.tolist(),
-        "notes": _notes(runs),
+        "notes": _notes(runs, codes),
     }
 
 
@@ -204,6 +206,8 @@ def _cross_scores(
     n = len(runs)
     scores = np.zeros((n, n))
     for j, generator in enumerate(runs):
+        if not active_latents(codes[j]).any():
+            continue  # it has no latent to fix: nobody tells its groups apart
         drawn, fixed = fixed_latent_codes(codes[j], rng)
         images = generator.decode(drawn.reshape(-1, drawn.shape[2]))
         for i, encoder in enumerate(runs):
@@ -220,14 +224,19 @@ def _active_standardised(codes: NDArray[np.float32]) -> NDArray[np.float64]:
     return standardised
 
 
-def _notes(runs: "Sequence[Run]") -> list[str]:
-    """Runs of different settings differ in more than luck."""
+def _notes(runs: "Sequence[Run]", codes: Sequence[NDArray[np.float32]]) -> list[str]:
+    """Of runs without a latent, and of different settings: they differ in more than luck."""
 
     def settings(run: "Run") -> dict[str, Any]:
-        sections = run.config.to_dict()
-        sections["train"] = {k: v for k, v in sections["train"].items() if k != "seed"}
-        return sections
+        return {key: v for key, v in run.config.flat().items() if key not in REPETITION}
 
-    if all(settings(run) == settings(runs[0]) for run in runs):
-        return []
-    return ["the runs differ in more than their seed: the criterion compares seeds, not settings"]
+    notes = [
+        f"{run.path} has collapsed: all its latents are constant; it agrees with nothing"
+        for run, z in zip(runs, codes, strict=True)
+        if not active_latents(z).any()
+    ]
+    if any(settings(run) != settings(runs[0]) for run in runs):
+        notes.append(
+            "the runs differ in more than their seed: the criterion compares seeds, not settings"
+        )
+    return notes

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
 
 import didcli
-from didcli.config import RunConfig
+from didcli.config import RunConfig, build, check_resumable
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import device as devices
 from didcli.engine import processes, runs
@@ -98,7 +98,8 @@ def run(
     """Train into the run folder `out`, going on from its checkpoint with `resume`.
 
     Raises RunConflictError when `out` holds a run (without `resume` or `force`) or is in use,
-    DivergedError when losses are no longer finite; the last good checkpoint is then kept.
+    DivergedError when losses or weights are no longer finite; the last good checkpoint is then
+    kept. UsageError when resuming with settings that would make it another run.
     """
     watcher = watcher or Watcher()
     # Setup.
@@ -159,7 +160,7 @@ class _Trainer:
         train = self.config.train
         clock = _Clock(train.batch_size, train.steps, first_step)
         self.module.train()
-        done, saved = first_step, first_step
+        done = first_step
         for step in range(first_step, train.steps):
             losses = self._step(step)
             done = step + 1
@@ -178,13 +179,10 @@ class _Trainer:
             # Save.
             if last or stopping or done % train.save_every == 0:
                 self.save(done)
-                saved = done
             if train.picture_every and (last or done % train.picture_every == 0):
                 self._draw()
             if stopping:
                 break
-        if saved != done or not (self.out / checkpoints.FILE_NAME).exists():
-            self.save(done)
         # Together: torchrun ends the others when one leaves a run that was stopped.
         processes.any_of(False)
         return Outcome(self.out, done, finished=done == train.steps)
@@ -201,6 +199,11 @@ class _Trainer:
             return self.method.train_step(images, rng, step)
 
     def save(self, step: int) -> None:
+        """Raises DivergedError, in every process, for weights that nothing can go on from."""
+        state = checkpoints.state(self.module)
+        lost = [name for name, values in state.items() if not values.isfinite().all()]
+        if lost:
+            self._diverged(step, f"{', '.join(lost[:3])} not finite")
         if not self.first:
             return
         checkpoints.save(
@@ -251,13 +254,17 @@ class _Trainer:
     def _check_finite(self, step: int, values: Mapping[str, float]) -> None:
         if np.isfinite(list(values.values())).all():
             return
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._diverged(step, ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def _diverged(self, step: int, shown: str) -> NoReturn:
         self._write_log(event="diverged", step=step, text=shown)
-        raise DivergedError(
-            f"training diverged by step {step}: {shown}",
-            hint="Lower the learning rates, or go on from the last checkpoint with other "
-            f"settings; it is kept in {self.out}.",
+        hint = (
+            "Begin anew with lower learning rates: did train --config "
+            f"{self.out / runs.CONFIG_NAME} --set method.KEY=VALUE"
         )
+        if (self.out / checkpoints.FILE_NAME).exists():
+            hint += f". The last good checkpoint is kept, for did traverse {self.out}."
+        raise DivergedError(f"training diverged by step {step}: {shown}", hint=hint)
 
     def _draw(self) -> None:
         if not self.first:
@@ -317,6 +324,8 @@ def _resume(out: Path, module: torch.nn.Module, config: RunConfig, dataset: Data
             f"{out} has done {loaded.step} steps, more than the {config.train.steps} asked for",
             hint=f"Pass --steps {loaded.step} or more.",
         )
+    # config.yaml may have been changed since.
+    check_resumable(build([loaded.config]), config)
     checkpoints.restore(module, loaded)
     return loaded.step
 

@@ -1,6 +1,5 @@
 """What each dimension of the codes does: move one while the others stand still, and decode."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from didcli.engine import runs
+from didcli.engine.reports import read_report
 from didcli.errors import UsageError
 from didcli.interfaces import Dataset, Method
 from didcli.io import page, pictures
@@ -166,22 +166,20 @@ def random_rows(count: int, total: int, seed: int) -> tuple[int, ...]:
     return tuple(rng.choice(total, size=min(count, total), replace=False).tolist())
 
 
-def read_knowledge(path: Path, digest: str, latent_dim: int) -> dict[int, Knowledge]:
-    """From a run's `eval.json`, what each dimension knows most about; {} where it does not say.
+def read_knowledge(folder: Path, digest: str, latent_dim: int) -> dict[int, Knowledge]:
+    """What each dimension knows most about, by the report in a run folder; {} without one.
 
     digest: of the checkpoint; scores of another one say nothing about these dimensions. A missing
     or damaged report is no error here: a picture loses some labels by it, no more.
     """
+    report = read_report(folder, digest) or {}
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        if report["run"]["checkpoint"] != digest:
-            return {}
         details = report["details"]["mig"]
         information = np.asarray(details["mutual_information"], dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):  # seen to below
             shares = information / np.asarray(details["factor_entropy"], dtype=np.float64)
         names = [str(name) for name in report["data"]["factor_names"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return {}
     if shares.shape != (latent_dim, len(names)) or not np.isfinite(shares).all():
         return {}

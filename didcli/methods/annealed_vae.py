@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from didcli.nn import parallel
-from didcli.nn.settings import Count, Weight
+from didcli.nn.settings import Steps, Weight
 from didcli.nn.vae import Posterior, Vae, VaeConfig
 
 
@@ -24,7 +24,7 @@ class Config(VaeConfig):
     """Weight of the KL's distance from the capacity."""
     c_max: Weight = 25.0
     """The capacity at the end, in nats."""
-    annealing_steps: Count = 100_000
+    annealing_steps: Steps = 100_000
     """Steps until the capacity is c_max."""
 
 

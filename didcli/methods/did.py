@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -58,7 +58,7 @@ from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder
 from didcli.nn.networks import Family, ImageEncoder
 from didcli.nn.schedules import Schedule, at, highest
-from didcli.nn.settings import Count, Momentum, Rate
+from didcli.nn.settings import Count, Momentum, Rate, Size, Steps
 from didcli.nn.steps import adam, descend, frozen, move_average, scale_rates
 
 
@@ -68,7 +68,7 @@ class Config(CodeConfig):
     """`wgan-gp` (the paper's), or the non-saturating loss with an R1 penalty."""
     penalty: Schedule = 10.0
     """lambda_gp of WGAN-GP, or gamma of R1."""
-    penalty_every: Count = 2
+    penalty_every: Steps = 2
     """Steps from one gradient penalty to the next; its weight is scaled up to make up for it."""
     instance_noise: Schedule = 0.1
     """Sd of the Gaussian noise on all that D, E and H see, in units of the image range [0, 1]."""
@@ -101,7 +101,7 @@ class Config(CodeConfig):
     """How H sees a pair: the difference of pixels, of features, or both images side by side."""
     pool: Literal[0, 1, 2, 4] = 1
     """Grid over which H averages its features: 1 = what changed, not where; 0 = no averaging."""
-    pairs: Annotated[int, Ge(0)] = 32
+    pairs: Size = 32
     """Pairs that H sees in a step, at most one for each image of the batch; 0 is one for each."""
 
     networks: Family = "broadcast"
@@ -185,10 +185,10 @@ class Did(nn.Module):
         if len(clean) > len(generated):
             logs["overlap"] = self._overlap(clean, clean[len(generated) :])
             total = total + at(cfg.lambda_o, step) * logs["overlap"]
-        weight = at(cfg.lambda_r, step)
-        if weight > 0:
-            error, outside = self._reconstruction(images, reals, drawn.reach, rng)
-            total = total + weight * (error + outside)
+        if drawn.reconstructed:
+            count = drawn.reconstructed
+            error, outside = self._reconstruction(images[:count], reals[:count], drawn.reach, rng)
+            total = total + at(cfg.lambda_r, step) * (error + outside)
             logs["reconstruction"] = error
         descend(total, [self.optimisers["g"], self.optimisers["eh"]])
 
@@ -196,8 +196,9 @@ class Did(nn.Module):
         decay = min(cfg.ema, (1 + step) / (10 + step))
         move_average(self.g_ema, self.g, decay)
         move_average(self.e_ema, self.e, decay)
-        logs["fake_mean"], logs["fake_sd"] = parallel.moments(fakes)
-        logs["real_mean"], logs["real_sd"] = parallel.moments(reals)
+        # Without the noise, which would hide a generator that has collapsed.
+        logs["fake_mean"], logs["fake_sd"] = parallel.moments(clean[: len(images)])
+        logs["real_mean"], logs["real_sd"] = parallel.moments(images)
         return {name: value.detach() for name, value in logs.items()}
 
     @torch.no_grad()
@@ -214,9 +215,16 @@ class Did(nn.Module):
     def _draw(self, count: int, device: torch.device, rng: torch.Generator, step: int) -> "_Draw":
         """For the batch of all processes; each then takes its share."""
         cfg = self.config
-        whole = count * parallel.processes()
-        pairs = _part(cfg.pairs or whole, whole, "pairs") if highest(cfg.lambda_h) > 0 else 0
-        anchors = _part(cfg.anchors, whole, "anchors") if at(cfg.lambda_o, step) > 0 else 0
+        processes = parallel.processes()
+        whole = count * processes
+        # All parts at every step, so that one that processes cannot share is refused at the first.
+        pairs = _part("pairs", cfg.pairs or whole, whole, cfg.lambda_h)
+        anchors = _part("anchors", cfg.anchors, whole, cfg.lambda_o)
+        reconstructed = _part("reconstructed", cfg.reconstructed, whole, cfg.lambda_r)
+        if at(cfg.lambda_o, step) == 0:
+            anchors = 0
+        if at(cfg.lambda_r, step) == 0:
+            reconstructed = 0
         codes, moved, changed = draw_pairs(cfg, whole, device, rng, step)
         z = uniform((whole, cfg.noise_dim), device, rng)
         firsts = torch.cat((codes, z), dim=1)
@@ -230,7 +238,8 @@ class Did(nn.Module):
             inputs=inputs,
             codes=inputs[:count, : cfg.latent_dim + len(cfg.circular)],
             changed=changed[:pairs],
-            pairs=pairs // parallel.processes(),
+            pairs=pairs // processes,
+            reconstructed=reconstructed // processes,
             reach=reach,
         )
 
@@ -278,23 +287,22 @@ class Did(nn.Module):
     def _reconstruction(
         self, images: Tensor, seen: Tensor, reach: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The two terms of L_rec, for the first of `images`, of which E gets `seen`."""
-        cfg, processes = self.config, parallel.processes()
-        whole = _part(cfg.reconstructed, len(images) * processes, "reconstructed")
-        count = whole // processes
-        codes = self.e(seen[:count])
+        """The two terms of L_rec, for `images` of which E gets `seen`."""
+        cfg = self.config
+        codes = self.e(seen)
         outside = (codes.abs() - 1.0).clamp(min=0.0).square().mean()
+        whole = len(images) * parallel.processes()
         z = parallel.share(uniform((whole, cfg.noise_dim), images.device, rng))
         again = self.g(torch.cat((within_range(cfg, codes, reach), z), dim=1))
-        return F.mse_loss(again, images[:count]), outside
+        return F.mse_loss(again, images), outside
 
     def _contrast(self, firsts: Tensor, seconds: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
         """L_H of this process's pairs among those of all processes, and how well H names them."""
         cfg = self.config
         differences = parallel.gather(self.h(firsts, seconds))
-        accuracy = naming_accuracy(differences.detach(), changed)
         # In float32: autocast would take the products of embeddings in bfloat16.
         with torch.autocast(differences.device.type, enabled=False):
+            accuracy = naming_accuracy(differences.detach(), changed)
             if cfg.contrast == "supcon":
                 loss = losses.supervised_info_nce(differences, changed, cfg.temperature)
             else:
@@ -315,6 +323,8 @@ class _Draw(NamedTuple):
     """The dimension in which each pair of all processes differs."""
     pairs: int
     """P, of this process."""
+    reconstructed: int
+    """Real images that L_rec takes, of this process."""
     reach: Tensor
     """How far from 0 each input reaches: (n + k + m,)."""
 
@@ -346,8 +356,13 @@ class _InstanceNoise:
         return images + parallel.share(noise)
 
 
-def _part(count: int, whole: int, name: str) -> int:
-    """`count`, at most the whole batch. Raises UsageError if processes cannot share it."""
+def _part(name: str, count: int, whole: int, weight: Schedule) -> int:
+    """`count`, at most the whole batch; 0 for a loss whose weight never rises above 0.
+
+    Raises UsageError if processes cannot share it.
+    """
+    if highest(weight) == 0:
+        return 0
     part = min(count, whole)
     parallel.check_divisible(part, f"{name} (method.{name})")
     return part

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from didcli.nn.schedules import Step, at
+from didcli.nn.settings import LARGEST, Size
 
 Code = Annotated[int, Ge(0)]
 """The number of a code, from 0."""
@@ -24,9 +25,9 @@ Reach = Annotated[float, Ge(0), Le(1)]
 class CodeConfig:
     """What codes there are, and how one of them is changed."""
 
-    latent_dim: Annotated[int, Ge(2)] = 6
+    latent_dim: Annotated[int, Ge(2), Le(LARGEST)] = 6
     """n, the codes. Near the number of factors: spare codes tear the images apart."""
-    noise_dim: Annotated[int, Ge(0)] = 4
+    noise_dim: Size = 4
     """m, the dimensions of z, which no loss looks at."""
     categories: dict[Code, Annotated[int, Ge(2)]] = field(default_factory=dict)
     """Codes of so many values, evenly spaced in [-1, 1], for factors of so many kinds, such as

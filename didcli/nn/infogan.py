@@ -8,17 +8,16 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import torch
-from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from didcli.nn import losses, parallel
 from didcli.nn.decoders import image_decoder
 from didcli.nn.networks import CLASSIC_CHANNELS, SLOPE, Family, conv_trunk
-from didcli.nn.settings import Count, Momentum, Rate, Weight
+from didcli.nn.settings import Count, Momentum, Rate, Size, Weight
 from didcli.nn.steps import adam, descend, evaluating, frozen
 
 FEATURES = 128
@@ -39,7 +38,7 @@ class InfoGanConfig:
 
     latent_dim: Count = 5
     """n, the codes c, which Q recovers; uniform, as there are no categorical ones."""
-    noise_dim: Annotated[int, Ge(0)] = 5
+    noise_dim: Size = 5
     """m, the dimensions of z, which Q does not look at."""
     information: Weight = 0.05
     """Weight of -E[ log q(c|x) ], in the loss of G and in that of D and Q."""

@@ -2,9 +2,14 @@
 
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
+
+LARGEST = 100_000
+"""Of sizes: a mistyped one is refused before it takes all memory."""
 
 Weight = Annotated[float, Ge(0)]
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Le(LARGEST)]
+Steps = Annotated[int, Ge(1)]
+Size = Annotated[int, Ge(0), Le(LARGEST)]
 Rate = Annotated[float, Gt(0)]
 Momentum = Annotated[float, Ge(0), Lt(1)]

@@ -1,0 +1,32 @@
+"""`eval.json`: the scores that `did eval` leaves in a run folder, if they are of its checkpoint."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from didcli.engine import checkpoint as checkpoints
+from didcli.io.atomic import write_text
+from didcli.io.digests import digests
+
+FILE_NAME = "eval.json"
+
+
+def write_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """Raises StorageError."""
+    write_text(folder / FILE_NAME, json.dumps(report, indent=1, allow_nan=False) + "\n")
+
+
+def read_report(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
+    """The report of the run's checkpoint; None where it is absent, damaged, or of another one.
+
+    digest: SHA-256 of the checkpoint, for who has it already.
+    """
+    try:
+        report = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        scored = report["run"]["checkpoint"]
+        if digest is None:
+            digest = digests(folder / checkpoints.FILE_NAME).sha256
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(report) if scored == digest else None
