@@ -10,8 +10,8 @@ from didcli.nn.decoders import Blur, BroadcastDecoder, image_decoder
 @pytest.mark.parametrize("channels", [1, 3])
 def test_decoder_and_encoder_fit_each_other(family, size, channels):
     shape = (channels, size, size)
-    decoder = image_decoder(shape, 5, width=4, hidden=8, family=family)
-    encoder = networks.ImageEncoder(shape, 7, width=4, hidden=8, family=family)
+    decoder = image_decoder(shape, 5, width=4, family=family)
+    encoder = networks.ImageEncoder(shape, 7, width=4, family=family)
     images = decoder(torch.zeros(2, 5))
     assert images.shape == (2, *shape)
     assert encoder(images).shape == (2, 7)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from didcli.nn.networks import CLASSIC_CHANNELS, SLOPE, Family, activation, fold_side
+from didcli.nn.networks import CLASSIC_CHANNELS, HIDDEN, SLOPE, Family, activation, fold_side
 
 
 def image_decoder(
@@ -19,15 +19,13 @@ def image_decoder(
     inputs: int,
     *,
     width: int = 32,
-    hidden: int = 256,
     family: Family = "broadcast",
     smooth: bool = False,
 ) -> nn.Module:
-    """The decoder of a family. `width` applies to `stem` and `broadcast`, `hidden` to the others
-    than `broadcast`, `smooth` to `broadcast`."""
+    """The decoder of a family. `width` is of `stem` and `broadcast`, `smooth` of `broadcast`."""
     if family == "broadcast":
         return BroadcastDecoder(image_shape, inputs, width=width, smooth=smooth)
-    return UpsamplingDecoder(image_shape, inputs, width=width, hidden=hidden, family=family)
+    return UpsamplingDecoder(image_shape, inputs, width=width, family=family)
 
 
 class UpsamplingDecoder(nn.Module):
@@ -42,7 +40,6 @@ class UpsamplingDecoder(nn.Module):
         inputs: int,
         *,
         width: int,
-        hidden: int,
         family: Family,
     ) -> None:
         super().__init__()
@@ -54,9 +51,9 @@ class UpsamplingDecoder(nn.Module):
             sizes = (4 * width, 2 * width, 2 * width)
             side = 4
         self.head = nn.Sequential(
-            nn.Linear(inputs, hidden),
+            nn.Linear(inputs, HIDDEN),
             activation(family),
-            nn.Linear(hidden, sizes[0] * side * side),
+            nn.Linear(HIDDEN, sizes[0] * side * side),
             activation(family),
             nn.Unflatten(1, (sizes[0], side, side)),
         )

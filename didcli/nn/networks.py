@@ -21,6 +21,8 @@ Family = Literal["stem", "broadcast", "classic"]
 SLOPE = 0.2
 """Of the leaky ReLUs, which every family but `classic` has."""
 CLASSIC_CHANNELS = (32, 32, 64, 64)
+HIDDEN = 256
+"""Units of the hidden fully connected layer of encoders and of upsampling decoders."""
 
 
 class ImageEncoder(nn.Module):
@@ -36,16 +38,15 @@ class ImageEncoder(nn.Module):
         outputs: int,
         *,
         width: int = 32,
-        hidden: int = 256,
         family: Family = "stem",
     ) -> None:
         super().__init__()
         self.trunk, features = conv_trunk(image_shape, width=width, family=family)
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(features, hidden),
+            nn.Linear(features, HIDDEN),
             activation(family),
-            nn.Linear(hidden, outputs),
+            nn.Linear(HIDDEN, outputs),
         )
 
     def forward(self, images: Tensor) -> Tensor:
