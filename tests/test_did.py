@@ -6,7 +6,9 @@ import dataclasses
 import pytest
 import torch
 
+from didcli.errors import UsageError
 from didcli.methods import did
+from didcli.nn import parallel
 from didcli.nn.codes import draw_neighbours, draw_pairs
 
 SHAPE = (1, 32, 32)
@@ -285,3 +287,14 @@ def test_encoder_and_h_learn_a_generator_that_does_not_move():
         last = method.train_step(images(64), rng(step), step)
     assert last["encoding"] < 0.5 * first["encoding"]
     assert last["h_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("name", ["pairs", "anchors", "reconstructed"])
+def test_a_part_that_processes_cannot_share_is_refused_at_the_first_step(name, monkeypatch):
+    """Also where its loss sets in thousands of steps later."""
+    later = {"lambda_h": {5000: 0.0, 6000: 1.0}, "lambda_o": {5000: 0.0, 6000: 1.0}}
+    config = did.Config(**later, lambda_r={5000: 0.0, 6000: 1.0}, width=4, **{name: 31})
+    method = did.build(config, SHAPE)
+    monkeypatch.setattr(parallel, "processes", lambda: 2)
+    with pytest.raises(UsageError, match=rf"31 {name} \(method\.{name}\) cannot be shared out"):
+        method._draw(32, torch.device("cpu"), torch.Generator(), step=0)
