@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from didcli.cli import app
 from didcli.commands.export import Format, Job, What, plan
-from didcli.engine import export, runs
+from didcli.engine import export_model, runs
 from didcli.errors import DataError, RunError, StorageError, UsageError
 
 
@@ -167,7 +167,7 @@ def test_no_images_and_no_dataset_are_data_errors(run, tmp_path, monkeypatch):
 
 
 def test_a_network_that_differs_is_not_written(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(export_model, "TOLERANCE", -1.0)
     result = call(run, "--what", "encoder", "-o", tmp_path / "e.pt2")
     assert isinstance(result.exception, RunError)
     assert not (tmp_path / "e.pt2").exists()
