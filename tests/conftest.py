@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_run import make_dataset, make_run
 
 from didcli import config as settings
+from didcli.data._stored import StoredImages
+from didcli.engine.runs import Run, open_run
 
 # One CPU thread for every test: small networks gain nothing from more, and runs stay equal.
 torch.set_num_threads(1)
@@ -60,3 +63,15 @@ def tiny_run(
     from didcli.engine import train
 
     return train.run(tiny_config, tmp_path_factory.mktemp("runs") / "tiny", data_dir=data_dir).path
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of random weights. Tests that write into its folder must copy it first."""
+    return open_run(make_run(tmp_path_factory.mktemp("runs") / "random"), "cpu")
+
+
+@pytest.fixture(scope="session")
+def dataset() -> StoredImages:
+    """600 images of random pixels, of the kind that `run` was made for."""
+    return make_dataset()

@@ -83,9 +83,10 @@ def test_2_resuming_with_other_settings_names_them(did, tiny_run):
     assert_fails(result, 2, "method.lambda_h: {500: 0.0, 5000: 0.3} -> 9.0")
 
 
-def test_3_the_official_data_are_absent(did):
-    result = did("train", "--set", "data.source=official", *SET)
+def test_3_the_official_data_are_absent(did, tmp_path):
+    result = did("train", "--set", "data.source=official", "--runs-dir", str(tmp_path), *SET)
     assert_fails(result, 3, "did download dsprites")
+    assert list(tmp_path.iterdir()) == []  # nor a folder for a run that never began
 
 
 def test_3_codes_that_are_not_finite(did, tmp_path):

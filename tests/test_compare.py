@@ -155,6 +155,15 @@ def test_a_stopped_comparison_goes_on_where_it_was(jobs_of):
     assert states(jobs) == [State.done] * 6
 
 
+def test_scores_that_could_not_be_kept_are_a_failure(finished):
+    report = finished[0].folder / "eval.json"
+    report.unlink()
+    report.mkdir()  # nothing can be written in its place
+    _, failures = complete(finished)
+    assert [each.job.name for each in failures] == [finished[0].name]
+    assert "could not be kept" in failures[0].problem
+
+
 def test_one_that_fails_is_reported_and_the_others_go_on(jobs_of):
     jobs = jobs_of(SPEC + "    set: {method.lr: 1e18}\n")
     _, failures = complete(jobs)

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 import pytest
 from PIL import Image
-from random_run import LATENT_DIM, make_dataset, make_run
+from random_run import LATENT_DIM
 
 from didcli.engine import encode, runs
 from didcli.engine import export_codes as export
@@ -15,16 +15,6 @@ from didcli.engine.evaluate import read_code_table
 from didcli.errors import DataError
 
 NAMES = ("shape", "scale", "orientation", "pos_x", "pos_y")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> runs.Run:
-    return runs.open_run(make_run(tmp_path_factory.mktemp("runs") / "random"), "cpu")
-
-
-@pytest.fixture(scope="module")
-def dataset():
-    return make_dataset()
 
 
 @pytest.fixture(scope="module")

@@ -10,21 +10,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from random_run import LATENT_DIM, make_dataset, make_run
+from random_run import LATENT_DIM
 
 from didcli.engine import export_model as export
-from didcli.engine import runs
 from didcli.errors import RunError, UsageError
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> runs.Run:
-    return runs.open_run(make_run(tmp_path_factory.mktemp("runs") / "random"), "cpu")
-
-
-@pytest.fixture(scope="module")
-def dataset():
-    return make_dataset()
 
 
 @pytest.fixture(scope="module")

@@ -7,20 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from random_run import LATENT_DIM, make_dataset, make_run
+from random_run import LATENT_DIM, make_dataset
 
-from didcli.engine import runs, traverse
+from didcli.engine import traverse
 from didcli.engine.traverse import Knowledge
 from didcli.errors import UsageError
 from didcli.io.pictures import GAP, LINE
 
 SIDE = 128
 """Of an image of 64 pixels, enlarged."""
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> runs.Run:
-    return runs.open_run(make_run(tmp_path_factory.mktemp("runs") / "random"), "cpu")
 
 
 @pytest.fixture(scope="module")

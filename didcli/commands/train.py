@@ -186,16 +186,15 @@ def _resolve(
     flags: dict[str, Any],
     resumed: Path | None,
 ) -> "RunConfig":
-    """The settings asked for; on resuming, those of the run, changed by what was asked for."""
+    """The settings asked for; on resuming, those of the run, changed by what was asked for.
+
+    Whether the run's checkpoint can go on under them is for the engine to say.
+    """
     from didcli import config as settings
     from didcli.engine import runs
 
     former = None if resumed is None else runs.read_settings(resumed)
-    if former is None:
-        return settings.resolve(preset, file, assignments, flags)
-    wanted = settings.resolve(preset, file, assignments, flags, base=former)
-    settings.check_resumable(settings.build([former]), wanted)
-    return wanted
+    return settings.resolve(preset, file, assignments, flags, base=former)
 
 
 def _dataset(text: str | None) -> dict[str, str | None]:

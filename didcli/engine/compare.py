@@ -22,7 +22,7 @@ from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs, train
 from didcli.engine.comparison_spec import Evaluation, Spec, folder_name
 from didcli.engine.comparison_table import Comparison, Scored, compare
-from didcli.engine.executors import LOG_NAME, Execute, Task, Watcher
+from didcli.engine.executors import Execute, Task, Watcher
 from didcli.engine.reports import read_report
 from didcli.errors import DidError, RunConflictError, RunError, StorageError, UsageError
 from didcli.io.atomic import write_text
@@ -83,7 +83,7 @@ class Failure:
 
     @property
     def log(self) -> Path:
-        return self.job.folder / LOG_NAME
+        return self.job.folder / runs.JOB_LOG_NAME
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -168,6 +168,8 @@ def run(
     failures: list[Failure] = []
 
     def on_end(task: Task, problem: str | None) -> None:
+        if problem is None and _scores(jobs[task.folder]) is None:
+            problem = "its scores could not be kept in its folder"
         if problem is not None:
             failures.append(Failure(jobs[task.folder], problem))
         watcher.on_end(task, problem)

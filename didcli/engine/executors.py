@@ -21,7 +21,6 @@ from filelock import FileLock, Timeout
 from didcli.engine import runs
 from didcli.errors import UsageError
 
-LOG_NAME = "job.log"
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 60.0
 """For saving a checkpoint, before a process that was told to end is killed."""
@@ -157,7 +156,7 @@ class _Running:
         self.task = task
         self._left = deque(task.commands)
         self._patience = time.monotonic() + ORPHAN_SECONDS
-        self._log = (task.folder / LOG_NAME).open("ab")
+        self._log = (task.folder / runs.JOB_LOG_NAME).open("ab")
         self._start_of_log = self._log.tell()
         self._process: subprocess.Popen[bytes] | None = None
         self._go_on()
@@ -177,7 +176,7 @@ class _Running:
         code = self._process.returncode if self._process else 0
         if code == 0:
             return None
-        said = _last_error(self.task.folder / LOG_NAME, self._start_of_log)
+        said = _last_error(self.task.folder / runs.JOB_LOG_NAME, self._start_of_log)
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         return f"{how}: {said}" if said else how
 

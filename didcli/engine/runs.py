@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 CONFIG_NAME = "config.yaml"
 LOG_NAME = "log.jsonl"
 PICTURE_NAME = "traversal.png"
+JOB_LOG_NAME = "job.log"
+"""What a command said of which `did compare` started it here."""
 CARD_NAME = "README.md"
 """Of a released run."""
 LOCK_NAME = ".lock"
 WRITTEN = {
-    *(CONFIG_NAME, checkpoints.FILE_NAME, LOG_NAME, reports.FILE_NAME, PICTURE_NAME),
-    "job.log",
+    *(CONFIG_NAME, checkpoints.FILE_NAME, LOG_NAME, JOB_LOG_NAME, PICTURE_NAME),
+    reports.FILE_NAME,
     *(f"{part}.{suffix}" for part in ("encoder", "generator") for suffix in ("pt2", "onnx")),
     *(f"codes.{suffix}" for suffix in ("npz", "csv", "jsonl")),
 }
