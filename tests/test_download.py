@@ -15,13 +15,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import filelock
 import hostile_server
 import pytest
 import requests
 
 from didcli.errors import DataError, StorageError, UsageError
-from didcli.io import download
-from didcli.io.download import FetchResult, Patience, UnreachableError, fetch
+from didcli.io.download import FetchResult, fetch
+from didcli.io.http import headers, source
+from didcli.io.http.transfer import Patience, UnreachableError
 from didcli.io.remote import RemoteFile
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -102,7 +104,7 @@ def test_the_folder_is_made(file, tmp_path):
 
 def test_a_verified_file_is_used_from_a_folder_that_cannot_be_written(get, tmp_path, monkeypatch):
     (tmp_path / "set.bin").write_bytes(CONTENT)
-    monkeypatch.setattr(download.filelock, "FileLock", None)  # any use of it would raise
+    monkeypatch.setattr(filelock, "FileLock", None)  # any use of it would raise
     assert not get().downloaded
 
 
@@ -456,7 +458,7 @@ def test_no_more_is_written_than_the_file_is_long(get, server, tmp_path):
 
 
 def test_an_endless_file_of_unpublished_size_is_cut_off(get, server, file, monkeypatch):
-    monkeypatch.setattr(download, "LARGEST_OF_UNKNOWN_SIZE", 10**6)
+    monkeypatch.setattr(source, "LARGEST_OF_UNKNOWN_SIZE", 10**6)
     server.script = [hostile_server.endless]
     with pytest.raises(DataError, match="expected SHA-256"):
         get(replace(file, size=None))
@@ -513,8 +515,8 @@ def test_retry_after_is_honoured_up_to_a_bound(get, server, waits, asked, waited
 
 def test_retry_after_may_be_a_date():
     now = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-    assert download._retry_after("Thu, 01 Jan 2026 12:00:30 GMT", now) == 30.0
-    assert download._retry_after("Thu, 01 Jan 2026 11:00:00 GMT", now) == 0.0
+    assert headers.retry_after("Thu, 01 Jan 2026 12:00:30 GMT", now) == 30.0
+    assert headers.retry_after("Thu, 01 Jan 2026 11:00:00 GMT", now) == 0.0
 
 
 def test_what_a_server_calls_gzip_is_stored_as_it_came(get, server):

@@ -154,7 +154,7 @@ def _fetch(offer: _Offer, folder: Path, *, force: bool, quiet: bool) -> "list[Fe
     if not offer.alternatives:
         hint = getattr(offer.module, "ABOUT", None) or _SEE_ALL
         raise UsageError(f"{offer.name} has no published file to fetch", hint=hint)
-    from didcli.io.download import UnreachableError
+    from didcli.io.http.transfer import UnreachableError
 
     try:
         files = [
