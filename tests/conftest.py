@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 TINY = [
     *("method.width=4", "method.latent_dim=3", "method.noise_dim=1", "method.embedding=4"),
-    *("method.circular=[]", "method.opening={}"),
+    *("method.circular=[]", "method.polar={}", "method.opening={}"),
     *("train.batch_size=4", "train.picture_every=0", "train.log_every=2", "train.save_every=2"),
     *("train.device=cpu", "train.threads=1", "train.precision=fp32"),
 ]

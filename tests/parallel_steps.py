@@ -33,6 +33,7 @@ CASES = [
             "opening": {1: {0: 0.0, 4: 1.0}},
         },
     ),
+    ("did", {"lambda_r": 1.0, "reconstructed": 4, "polar": {2: 0}}),
     ("did", {"pairs": 0, "contrast": "pairwise", "difference": "features", "categories": {0: 3}}),
     ("did", {"adversary": "nonsaturating", "perturbation": "redraw", "penalty_every": 1}),
     ("dip_vae", {}),

@@ -163,6 +163,60 @@ def test_what_e_is_taught_while_a_code_opens_is_what_g_gets_in_a_reconstruction(
     assert torch.allclose(draws.within_range(cfg, taught, reach), taught, atol=1e-5)
 
 
+def test_a_polar_pair_is_an_evenly_drawn_point_of_the_unit_disc():
+    cfg = config(polar={3: 1})
+    seen = draws.embed(cfg, torch.tensor([[0.3, 1.0, 0.2, 0.5, 0.7, 0.8], [0, -0.5, 0, 1, 0, 0]]))
+    # Radius 1 at a quarter turn, radius 1/2 at half a turn: x where the angle was, y the radius.
+    expected = [[0.3, 1.0, 0.2, 0.0, 0.7, 0.8], [0.0, 0.0, 0.0, -0.5, 0.0, 0.0]]
+    assert torch.allclose(seen, torch.tensor(expected), atol=1e-6)
+    codes, _, _ = draws.draw_pairs(cfg, 20_000, CPU, rng(), 0)
+    x, y = draws.embed(cfg, codes)[:, [3, 1]].unbind(1)
+    within = x.square() + y.square()
+    # Even over the disc: as much of it in a part as is the part's share of the area.
+    for radius in (0.3, 0.6, 0.9):
+        assert (within < radius**2).float().mean() == pytest.approx(radius**2, abs=0.015)
+    assert (x > 0.5).float().mean() == pytest.approx(0.1955, abs=0.015)  # 1/3 - sqrt(3) / 4 pi
+    assert (y > 0.5).float().mean() == pytest.approx(0.1955, abs=0.015)
+
+
+def test_a_polar_pair_is_read_back_and_brought_back_into_its_disc():
+    cfg = config(polar={0: 2}, circular=[1], noise_dim=0)
+    codes, _, _ = draws.draw_pairs(cfg, 200, CPU, rng(), 0)
+    seen = draws.embed(cfg, codes)
+    assert seen.shape == (200, 5)
+    assert torch.allclose(draws.unembed(cfg, seen), codes, atol=1e-4)
+    assert torch.allclose(draws.within_range(cfg, seen, torch.ones(5)), seen, atol=1e-5)
+
+    far = torch.tensor([[3.0, 1.0, 4.0, 0.1, 0.0], [0.0, 1.0, 0.0, 0.1, 0.0]], requires_grad=True)
+    assert draws.unembed(cfg, far)[:, 2].tolist() == [1.0, -1.0]  # radius 1, and 0
+    within = draws.within_range(cfg, far, torch.tensor([0.5, 1.0, 0.5, 1.0, 1.0]))
+    assert within[0].tolist() == pytest.approx([0.3, 1.0, 0.4, 0.1, 0.0])
+    assert within[1].tolist() == pytest.approx([0.0, 1.0, 0.0, 0.1, 0.0])
+    within.sum().backward()
+    assert far.grad.isfinite().all()
+    assert far.grad.abs().max() <= 10.0
+
+
+def test_what_is_taught_while_a_disc_opens_is_within_its_reach():
+    cfg = config(polar={1: 3}, opening={1: LATER, 3: LATER}, noise_dim=0)
+    codes, _, _ = draws.draw_pairs(cfg, 100, CPU, rng(), 105)
+    reach = draws.ranges(cfg, 105, CPU)
+    assert reach.tolist() == pytest.approx([1.0, 0.05, 1.0, 0.05])
+    taught = draws.embed(cfg, codes) * reach
+    assert torch.allclose(draws.within_range(cfg, taught, reach), taught, atol=1e-6)
+
+
+def test_the_angle_of_a_polar_pair_goes_round_and_its_radius_does_not():
+    cfg = config(polar={1: 2}, step_min=0.2, step_max=0.4)
+    inputs = torch.full((4000, 6), 0.95)
+    change = draws.draw_neighbours(cfg, inputs, None, rng(), 0) - inputs.repeat(2, 1)
+    angle, radius = change[change[:, 1] != 0, 1], change[change[:, 2] != 0, 2]
+    assert (angle < -1).float().mean() == pytest.approx(0.5, abs=0.05)  # upwards, and around
+    assert (radius < 0).all()
+    # A small step may lead beyond the ends of a radius: less than 0 is none.
+    assert draws.embed(cfg, torch.tensor([[0, 0.3, -1.1, 0, 0, 0]]))[0, 1:3].tolist() == [0, 0]
+
+
 def test_a_circular_code_steps_across_its_seam_as_anywhere_else():
     cfg = config(circular=[1], step_min=0.2, step_max=0.4)
     inputs = torch.full((4000, 6), 0.95)

@@ -1,7 +1,8 @@
 """The codes that DiD draws: alone, in pairs that differ in one dimension, and as anchors.
 
-Networks see a code c in [-1, 1] as it is, or as a point of the unit circle, (cos pi c, sin pi c),
-where -1 and 1 are the same: `embed` and `unembed`.
+Networks see a code c in [-1, 1] as it is; or as a point of the unit circle, (cos pi c, sin pi c),
+where -1 and 1 are the same; or two of them as a point of the unit disc, whose polar coordinates
+they are: `embed` and `unembed`.
 """
 
 import math
@@ -34,6 +35,10 @@ class CodeConfig:
     shape: `{4: 3}` gives code 4 three values. The others are uniform."""
     circular: list[Code] = field(default_factory=list)
     """Codes that are angles, for factors that come back to where they started, such as hues."""
+    polar: dict[Code, Code] = field(default_factory=dict)
+    """Pairs of codes, angle: radius, that are a point of the unit disc, evenly drawn. For a factor
+    that shows only as far as another one lets it: a direction, and how much of a direction there
+    is. The radius is 0 at -1, and 1 at 1; c grows as its square does."""
     opening: dict[Code, dict[Step, Reach]] = field(default_factory=dict)
     """Of codes that are closed at first: how far from 0 they reach, 0 to 1, at given steps, joined
     by lines. `{3: {2000: 0, 3000: 1}}` holds code 3 at 0 until step 2000; from step 3000 on it is
@@ -46,17 +51,34 @@ class CodeConfig:
     step_max: Annotated[float, Gt(0), Le(1)] = 1.0
     """Largest step: at most 1, so that one of the two directions stays within [-1, 1]."""
 
+    @property
+    def angles(self) -> list[int]:
+        """Codes of which -1 and 1 are the same."""
+        return [*self.circular, *self.polar]
+
     def __post_init__(self) -> None:
-        for name in ("circular", "categories", "opening"):
-            codes = [*getattr(self, name)]
+        kinds = {
+            "circular": [*self.circular],
+            "polar": [*self.polar, *self.polar.values()],
+            "categories": [*self.categories],
+        }
+        for name, codes in {**kinds, "opening": [*self.opening]}.items():
             if any(code >= self.latent_dim for code in codes):
                 raise ValueError(
                     f"{name}: codes are 0 to {self.latent_dim - 1}, not {max(codes)}; give other "
                     "ones, or none: [] or {}"
                 )
-        named = [*self.circular, *self.categories]
+        named = [code for codes in kinds.values() for code in codes]
         if len(set(named)) < len(named):
-            raise ValueError(f"circular: it and categories name a code twice: {sorted(named)}")
+            raise ValueError(
+                f"circular: it, polar and categories name a code twice: {sorted(named)}"
+            )
+        for angle, radius in self.polar.items():
+            if self.opening.get(angle) != self.opening.get(radius):
+                raise ValueError(
+                    f"opening: codes {angle} and {radius} are one point (polar: {self.polar}): "
+                    "give both the same steps, or neither any"
+                )
         if self.step_min > self.step_max:
             raise ValueError(f"step_min: {self.step_min} is above step_max, {self.step_max}")
         for code, schedule in self.opening.items():
@@ -137,13 +159,18 @@ def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
 def embed(config: CodeConfig, codes: Tensor) -> Tensor:
     """Codes, with or without noise, (B, n + m) -> what networks see of them, (B, n + k + m).
 
-    Of each of the k circular codes the cosine, in its place, and the sine, after all codes.
+    Of each of the k circular codes the cosine, in its place, and the sine, after all codes. Of a
+    polar pair x in the place of the angle and y in that of the radius.
     """
+    seen, n = codes, config.latent_dim
+    for angle, radius in config.polar.items():
+        length = (0.5 * (1.0 + codes[:, radius])).clamp(min=0.0).sqrt()
+        turn = math.pi * codes[:, angle]
+        seen = _put(seen, [angle, radius], length * turn.cos(), length * turn.sin())
     if not config.circular:
-        return codes
-    n = config.latent_dim
+        return seen
     angles = math.pi * codes[:, config.circular]
-    seen = codes.index_copy(1, torch.tensor(config.circular, device=codes.device), angles.cos())
+    seen = _put(seen, config.circular, *angles.cos().unbind(1))
     return torch.cat((seen[:, :n], angles.sin(), seen[:, n:]), dim=1)
 
 
@@ -151,34 +178,47 @@ def unembed(config: CodeConfig, seen: Tensor) -> Tensor:
     """What E gives, (B, n + k) -> codes (B, n). The length of a circular pair plays no part.
 
     A circular code that is still closed is seen as the centre of its circle: read back, it is the
-    angle of some noise.
+    angle of some noise. So is the angle of a polar pair near its centre.
     """
-    if not config.circular:
-        return seen
     codes, sines = seen[:, : config.latent_dim], seen[:, config.latent_dim :]
-    angles = torch.atan2(sines, codes[:, config.circular])
-    place = torch.tensor(config.circular, device=seen.device)
-    return codes.index_copy(1, place, angles / math.pi)
+    for angle, radius in config.polar.items():
+        x, y = seen[:, angle], seen[:, radius]
+        square = (x.square() + y.square()).clamp(max=1.0)
+        codes = _put(codes, [angle, radius], torch.atan2(y, x) / math.pi, 2.0 * square - 1.0)
+    if not config.circular:
+        return codes
+    angles = torch.atan2(sines, codes[:, config.circular]) / math.pi
+    return _put(codes, config.circular, *angles.unbind(1))
 
 
 def within_range(config: CodeConfig, seen: Tensor, reach: Tensor) -> Tensor:
     """The nearest to what E gives, (B, n + k), that G is given: codes within +-reach, or on a
-    circle of that radius.
+    circle of that radius, or in a disc of it.
 
     reach: what `ranges` gives, of which the last m are not looked at.
     """
     reach = reach[: seen.shape[1]]
     within = seen.clamp(-reach, reach)
+    for angle, radius in config.polar.items():
+        x, y = seen[:, angle], seen[:, radius]
+        length = (x.square() + y.square()).clamp(min=1e-12).sqrt()
+        shrink = (reach[angle] / length).clamp(max=1.0)
+        within = _put(within, [angle, radius], shrink * x, shrink * y)
     if not config.circular:
         return within
-    codes, sines = seen[:, : config.latent_dim], seen[:, config.latent_dim :]
-    cosines = codes[:, config.circular]
+    sines, cosines = seen[:, config.latent_dim :], seen[:, config.circular]
     # Near the centre of the circle there is no nearest point, and no bound to the gradient.
     length = (cosines.square() + sines.square()).clamp(min=1e-2).sqrt()
-    place = torch.tensor(config.circular, device=seen.device)
     radii = reach[config.latent_dim :]
-    codes = within[:, : config.latent_dim].index_copy(1, place, radii * cosines / length)
+    codes = within[:, : config.latent_dim]
+    codes = _put(codes, config.circular, *(radii * cosines / length).unbind(1))
     return torch.cat((codes, radii * sines / length), dim=1)
+
+
+def _put(codes: Tensor, columns: list[int], *values: Tensor) -> Tensor:
+    """`codes` with other values, (B,) each, in these columns."""
+    place = torch.tensor(columns, device=codes.device)
+    return codes.index_copy(1, place, torch.stack(values, dim=1))
 
 
 def uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:
@@ -195,9 +235,9 @@ def _perturbed(config: CodeConfig, codes: Tensor, changed: Tensor, rng: torch.Ge
         size = config.step_min + (config.step_max - config.step_min) * drawn.abs()
         moved = old + size * drawn.sign()
         new = torch.where(moved.abs() > 1.0, old - size * drawn.sign(), moved)
-        if config.circular:  # no end to turn back at
+        if config.angles:  # no end to turn back at
             around = (moved + 1.0) % 2.0 - 1.0
-            new = torch.where(_any_of(changed, config.circular), around, new)
+            new = torch.where(_any_of(changed, config.angles), around, new)
     for code, kinds in config.categories.items():
         kind = ((old + 1.0) * (0.5 * (kinds - 1))).round().long()
         other = kind + torch.randint(1, kinds, kind.shape, generator=rng, device=old.device)
