@@ -20,6 +20,7 @@ Ours, and off unless a preset asks for them:
 
     c_k ~ U[-r, r] for the codes that open later, r growing from 0 to 1      (opening)
     (cos pi c_k, sin pi c_k) in the place of c_k, for G and E alike          (circular)
+    (r cos pi c_k, r sin pi c_k), r^2 = (1 + c_l) / 2, in that of c_k and c_l (polar)
     L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), where c' and c'' differ from the same c in
             dimensions i != j                                                (overlap=absolute)
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
