@@ -10,9 +10,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from random_run import LATENT_DIM
+from random_run import LATENT_DIM, SMALL_DID, make_run
 
 from didcli.engine import export_model as export
+from didcli.engine.runs import open_run
 from didcli.errors import RunError, UsageError
 
 
@@ -51,6 +52,22 @@ def test_an_exported_network_computes_what_the_run_does_for_any_batch(
         actual = load(model.content, given)
         assert actual.dtype == np.float32
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("file_format", "load"), [("pt2", run_pt2), ("onnx", run_onnx)])
+def test_codes_that_networks_see_as_points_leave_and_enter_the_files_as_codes(
+    dataset, tmp_path, file_format, load
+):
+    method = SMALL_DID | {"circular": [0], "polar": {1: 3}}
+    run = open_run(make_run(tmp_path / "points", method))
+    images = dataset.images(np.arange(5))
+    codes = run.encode(images)
+    encoder = export.export_model(run, "encoder", file_format)
+    given = images.astype(np.float32) / 255
+    np.testing.assert_allclose(load(encoder.content, given), codes, rtol=0, atol=1e-5)
+    generator = export.export_model(run, "generator", file_format)
+    expected = run.method.decode(torch.from_numpy(codes)).numpy()
+    np.testing.assert_allclose(load(generator.content, codes), expected, rtol=0, atol=1e-5)
 
 
 def test_a_pt2_file_needs_nothing_but_torch(exported, tmp_path):
