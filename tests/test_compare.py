@@ -223,6 +223,27 @@ def test_what_has_no_checkpoint_yet_may_change(jobs_of):
     assert states(others) == [State.to_do] * 6
 
 
+def test_a_run_that_is_done_needs_no_checkpoint(jobs_of, finished, tmp_path):
+    """A comparison is kept in settings and scores, by which it goes on as before."""
+    folders = [job.folder for job in finished]
+    before = compare.collect(compare.examine(finished))
+    for folder in folders:
+        (folder / checkpoints.FILE_NAME).unlink()
+    assert states(finished) == [State.done] * 6
+    assert complete(finished)[0].done == []
+    assert compare.collect(compare.examine(finished)) == before
+    assert states(comparison_runs.existing_jobs(folders)) == [State.done] * 6
+    missing = comparison_report.write_traversals(tmp_path / "out", before, "cpu")
+    assert missing.startswith("no traversals of runs without a checkpoint: ")
+
+    with pytest.raises(UsageError, match=r"method\.width: 4 -> 8"):
+        compare.check_unchanged(jobs_of(SPEC.replace("method.width: 4", "method.width: 8")))
+    with pytest.raises(UsageError, match=r"train\.steps: 4 are done -> 3"):
+        compare.check_unchanged(jobs_of(SPEC.replace("steps: 4", "steps: 3")))
+    # What has more to do has nothing to go on from.
+    assert states(jobs_of(SPEC.replace("steps: 4", "steps: 6"))) == [State.to_do] * 6
+
+
 def test_a_damaged_run_is_left_to_did_train_to_explain(finished):
     (finished[0].folder / checkpoints.FILE_NAME).write_bytes(b"\xff" * 99)
     assert states(finished[:1]) == [State.to_do]

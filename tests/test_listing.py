@@ -43,6 +43,18 @@ def test_scores_of_another_checkpoint_are_not_shown(runs_dir):
     assert by_name(runs_dir)["scored"].scores == {}
 
 
+def test_a_run_whose_checkpoint_was_deleted_keeps_its_scores(runs_dir):
+    scored = runs_dir / "scored"
+    report = json.loads((scored / "eval.json").read_text())
+    report["run"] |= {"step": 4, "data_source": "rendered v1"}
+    (scored / "eval.json").write_text(json.dumps(report))
+    before = by_name(runs_dir)["scored"]
+    (scored / "checkpoint.safetensors").unlink()
+    after = by_name(runs_dir)["scored"]
+    assert (after.step, after.steps, after.scores) == (4, 4, {"mig": 0.25})
+    assert (after.method, after.source) == (before.method, before.source)
+
+
 def test_the_table_and_the_json_of_the_command(did, runs_dir, tmp_path):
     table = did("runs", "--runs-dir", str(runs_dir)).stdout.splitlines()
     assert table[0].split() == [

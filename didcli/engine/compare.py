@@ -2,7 +2,8 @@
 
 A run of a comparison is a run folder like any other, `runs/<label>-s<seed>/` under the folder of
 the comparison. How far it is, is told from its files alone, so that nothing is lost with the
-process that had it made.
+process that had it made. A run that is done needs its settings and its scores alone: checkpoints
+may be deleted, to keep or to pass on a comparison in a few kilobytes a run.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from didcli.engine import runs, train
 from didcli.engine.comparison_spec import Evaluation, Spec, folder_name
 from didcli.engine.comparison_table import Comparison, Scored, compare
 from didcli.engine.executors import Execute, Task, Watcher
-from didcli.engine.reports import read_report
+from didcli.engine.reports import has_checkpoint, read_report, steps_scored
 from didcli.errors import DidError, RunConflictError, RunError, StorageError, UsageError
 from didcli.io.atomic import write_text
 
@@ -60,7 +61,7 @@ class Standing:
 
     job: Job
     step: int
-    """Of its checkpoint; 0 where there is none that can be read."""
+    """Of its checkpoint; of its scores where these are all that is asked for; else 0."""
     scores: Mapping[str, float | None] | None
     """Those of the job's evaluation, of this very checkpoint; None where it is still to be done."""
 
@@ -253,9 +254,9 @@ def _with_train(config: RunConfig, **changes: Any) -> RunConfig:
 def _changes(job: Job) -> list[str]:
     """What the run in the job's folder would have to be other than it is; lines for people.
 
-    A run that has no checkpoint yet can become any other.
+    A run that has neither a checkpoint nor scores yet can become any other.
     """
-    if not (job.folder / checkpoints.FILE_NAME).exists():
+    if not (has_checkpoint(job.folder) or steps_scored(job.folder)):
         return []
     try:
         former = settings.build([settings.load_file(job.folder / runs.CONFIG_NAME)])
@@ -263,16 +264,17 @@ def _changes(job: Job) -> list[str]:
     except UsageError as error:
         _, *lines = str(error).splitlines()
         return [f"{job.folder}: {line.strip()}" for line in lines] or [f"{job.folder}: {error}"]
-    step = _step(job.folder)
+    step = _step(job.folder) or steps_scored(job.folder)
     if step > job.config.train.steps:
         return [f"{job.folder}: train.steps: {step} are done -> {job.config.train.steps}"]
     return []
 
 
 def _standing(job: Job) -> Standing:
-    step = _step(job.folder)
-    finished = step == job.config.train.steps
-    return Standing(job, step, _scores(job) if finished else None)
+    step, wanted = _step(job.folder), job.config.train.steps
+    if not has_checkpoint(job.folder) and steps_scored(job.folder) == wanted:
+        step = wanted
+    return Standing(job, step, _scores(job) if step == wanted else None)
 
 
 def _source(folder: Path) -> str:

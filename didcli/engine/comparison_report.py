@@ -10,6 +10,7 @@ from didcli.engine import runs, traverse
 from didcli.engine.compare import Failure, Job
 from didcli.engine.comparison_spec import folder_name
 from didcli.engine.comparison_table import Comparison
+from didcli.engine.reports import has_checkpoint
 from didcli.errors import DataError
 from didcli.interfaces import Dataset
 from didcli.io.atomic import write_bytes, write_text
@@ -71,14 +72,19 @@ def write_traversals(
 ) -> str | None:
     """`traversals/<label>.png`: what each dimension of the median run of each method does.
 
-    Returns why they are missing, where the images to start from are not at hand.
+    Returns why any are missing: the images to start from are not at hand, or a checkpoint has been
+    deleted. A picture that is there already is then kept.
     """
     folder = out / "traversals"
     folder.mkdir(exist_ok=True)
     dataset: Dataset | None = None
+    missing = []
     for label in comparison.labels:
         middle = _median_run(comparison, label)
         if middle is None:
+            continue
+        if not has_checkpoint(Path(middle.path)):
+            missing.append(middle.path)
             continue
         run = runs.open_run(Path(middle.path), device)
         try:
@@ -86,7 +92,7 @@ def write_traversals(
         except DataError as error:
             return f"no traversals: {error}"
         write_bytes(folder / f"{folder_name(label)}.png", _traversal(run, dataset))
-    return None
+    return f"no traversals of runs without a checkpoint: {', '.join(missing)}" if missing else None
 
 
 def _median_run(comparison: Comparison, label: str) -> tables.Scored | None:

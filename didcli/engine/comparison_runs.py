@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from didcli import registry
-from didcli.config import REPETITION, build
+from didcli.config import REPETITION, RunConfig, build, load_file
 from didcli.engine import checkpoint as checkpoints
+from didcli.engine import runs
 from didcli.engine.compare import Job, without_threads
 from didcli.engine.comparison_spec import EvalOptions, Evaluation
-from didcli.engine.reports import read_report
+from didcli.engine.reports import has_checkpoint, read_report, steps_scored
 from didcli.errors import RunError, UsageError
 
 MOST_SETTINGS = 3
@@ -23,16 +24,7 @@ def existing_jobs(folders: Sequence[Path]) -> list[Job]:
     Raises RunError for a folder without a run, and UsageError for runs on different data, runs
     that differ in nothing, and scores by different protocols.
     """
-    configs = []
-    for folder in folders:
-        if not (folder / checkpoints.FILE_NAME).exists():
-            raise RunError(
-                f"{folder} holds no trained run", hint="did runs lists those that there are."
-            )
-        described = checkpoints.describe(folder / checkpoints.FILE_NAME)
-        config = build([described["config"]])
-        # A run counts as it is, however far it was meant to go.
-        configs.append(replace(config, train=replace(config.train, steps=described["step"])))
+    configs = [_as_it_is(folder) for folder in folders]
     flat = [config.flat() for config in configs]
     _check_data(folders, flat)
     labels = label_runs(flat)
@@ -101,6 +93,21 @@ def common_evaluation(reports: Mapping[Path, Mapping[str, Any]]) -> Evaluation:
             hint="Score them alike: did eval RUN --metrics mig,dci,sap",
         )
     return evaluation
+
+
+def _as_it_is(folder: Path) -> RunConfig:
+    """Its settings, with the steps it has done in the place of those it was meant to do."""
+    if has_checkpoint(folder):
+        described = checkpoints.describe(folder / checkpoints.FILE_NAME)
+        settings, step = described["config"], described["step"]
+    elif step := steps_scored(folder):
+        settings = load_file(folder / runs.CONFIG_NAME)
+    else:
+        raise RunError(
+            f"{folder} holds no trained run", hint="did runs lists those that there are."
+        )
+    config = build([settings])
+    return replace(config, train=replace(config.train, steps=step))
 
 
 def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
-from didcli.engine.reports import read_report
+from didcli.engine.reports import has_checkpoint, read_report, steps_scored
 from didcli.errors import DidError
 
 
@@ -24,7 +24,7 @@ class Entry:
     source: str = ""
     seed: int = 0
     step: int = 0
-    """Steps done; 0 before the first checkpoint."""
+    """Steps done: of its checkpoint, or of its scores without one; 0 before there is either."""
     steps: int = 0
     """Steps wanted."""
     scores: Mapping[str, float | None] = field(default_factory=dict)
@@ -46,14 +46,16 @@ def list_runs(runs_dir: Path) -> list[Entry]:
 
 def _entry(folder: Path) -> Entry:
     checkpoint, settings = folder / checkpoints.FILE_NAME, folder / runs.CONFIG_NAME
-    written = (checkpoint if checkpoint.exists() else settings).stat().st_mtime
+    written = (checkpoint if has_checkpoint(folder) else settings).stat().st_mtime
     age = time.time() - written
+    report = read_report(folder) or {}
     try:
-        if not checkpoint.exists():
+        if not has_checkpoint(folder):
             from didcli.config import load_file
 
             config: Mapping[str, Any] = load_file(settings)
-            step, source = 0, ""
+            step = steps_scored(folder)
+            source = report["run"]["data_source"] if step else ""
         else:
             described = checkpoints.describe(checkpoint)
             config, step, source = described["config"], described["step"], described["source"]
@@ -66,7 +68,7 @@ def _entry(folder: Path) -> Entry:
             seed=config["train"]["seed"],
             step=step,
             steps=config["train"]["steps"],
-            scores=(read_report(folder) or {}).get("scores", {}) if step else {},
+            scores=report.get("scores", {}) if step else {},
         )
     except (DidError, KeyError, TypeError):
         return Entry(path=folder, age_seconds=age, problem="damaged")

@@ -1,4 +1,8 @@
-"""`eval.json`: the scores that `did eval` leaves in a run folder, if they are of its checkpoint."""
+"""`eval.json`: the scores that `did eval` leaves in a run folder, if they are of its checkpoint.
+
+Settings and scores outlive the checkpoint, which is a hundred times as large: a run whose
+checkpoint has been deleted keeps its place in a comparison.
+"""
 
 import json
 from collections.abc import Mapping
@@ -18,15 +22,27 @@ def write_report(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def read_report(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
-    """The report of the run's checkpoint; None where it is absent, damaged, or of another one.
+    """The report of the run's checkpoint, or of one that is not there any more; None where it is
+    absent, damaged, or of another one.
 
     digest: SHA-256 of the checkpoint, for who has it already.
     """
     try:
         report = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         scored = report["run"]["checkpoint"]
-        if digest is None:
+        if digest is None and has_checkpoint(folder):
             digest = digests(folder / checkpoints.FILE_NAME).sha256
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return dict(report) if scored == digest else None
+    return dict(report) if digest in {scored, None} else None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    return (folder / checkpoints.FILE_NAME).exists()
+
+
+def steps_scored(folder: Path) -> int:
+    """Steps that the run had done when it was scored; 0 where no report says so."""
+    report = read_report(folder) or {}
+    step = report.get("run", {}).get("step")
+    return step if isinstance(step, int) else 0
