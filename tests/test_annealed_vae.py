@@ -24,6 +24,6 @@ def test_the_regulariser_is_gamma_times_the_distance_from_the_capacity(kl):
 @pytest.mark.parametrize("target", [1.0, 8.0])
 def test_training_brings_the_kl_to_the_capacity(target):
     method = build(annealed_vae, c_max=target, annealing_steps=1, lr=2e-3)
-    for step in range(1, 200):
-        logs = method.train_step(images(), rng(step), step)
-    assert logs["kl"].item() == pytest.approx(target, abs=0.5)
+    kl = [method.train_step(images(), rng(step), step)["kl"] for step in range(1, 200)]
+    # It swings about the capacity, as the slope of a distance does not fall off near 0.
+    assert torch.stack(kl[-50:]).mean().item() == pytest.approx(target, abs=0.4)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from torch.distributions import Normal
 from didcli.engine import checkpoint as checkpoints
 from didcli.methods import infogan
 from didcli.nn import infogan as body
+from didcli.nn import networks
 
-FAMILIES = ["classic", "stem", "broadcast"]
+FAMILIES = get_args(networks.Family)
 
 
 def trained(steps: int = 3, **changes) -> nn.Module:

@@ -1,11 +1,15 @@
+from typing import get_args
+
 import pytest
 import torch
 
 from didcli.nn import networks
 from didcli.nn.decoders import Blur, BroadcastDecoder, image_decoder
 
+FAMILIES = get_args(networks.Family)
 
-@pytest.mark.parametrize("family", ["stem", "broadcast", "classic"])
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_decoder_and_encoder_fit_each_other(family, size, channels):
@@ -29,7 +33,7 @@ def test_the_classic_stack_has_the_published_number_of_weights():
     assert sum(p.numel() for p in decoder.parameters()) == expected
 
 
-@pytest.mark.parametrize("family", ["stem", "classic"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_outputs_depend_on_their_own_image_alone(family):
     torch.manual_seed(0)
     encoder = networks.ImageEncoder((1, 64, 64), 3, width=4, family=family)
@@ -54,15 +58,16 @@ def test_unit_length_of_zero_is_zero_with_a_finite_gradient():
     assert torch.isfinite(vectors.grad).all()
 
 
-def test_the_broadcast_decoder_is_a_convolution_over_tiled_codes_and_positions():
+@pytest.mark.parametrize(("coarse", "side"), [(False, 16), (True, 8)])
+def test_the_broadcast_decoder_is_a_convolution_over_tiled_codes_and_positions(coarse, side):
     """Its first layer, taken apart for speed, against the tiled form of the paper."""
     torch.manual_seed(0)
-    decoder = BroadcastDecoder((1, 32, 32), 3, width=2)
+    decoder = BroadcastDecoder((1, 32, 32), 3, width=2, coarse=coarse)
     codes = torch.randn(2, 3)
-    line = torch.linspace(-1, 1, 16)
-    tiled = torch.zeros(2, 5, 16, 16)
-    for row in range(16):
-        for column in range(16):
+    line = torch.linspace(-1, 1, side)
+    tiled = torch.zeros(2, 5, side, side)
+    for row in range(side):
+        for column in range(side):
             tiled[:, :3, row, column] = codes
             tiled[:, 3, row, column], tiled[:, 4, row, column] = line[column], line[row]
     weight = torch.cat((decoder.of_codes.weight, decoder.of_positions.weight[:, :, 0, 0]), dim=1)
@@ -79,8 +84,9 @@ def test_blur_spreads_a_pixel_and_keeps_even_images():
     assert torch.equal(Blur(2)(torch.ones(1, 2, 5, 5)), torch.ones(1, 2, 5, 5))
 
 
-def test_a_smooth_decoder_starts_without_a_grid_of_blocks():
-    decoder = BroadcastDecoder((3, 64, 64), 4, width=4, smooth=True)
+@pytest.mark.parametrize("coarse", [False, True])
+def test_a_smooth_decoder_starts_without_a_grid_of_blocks(coarse):
+    decoder = BroadcastDecoder((3, 64, 64), 4, width=4, coarse=coarse, smooth=True)
     *unfolding, blur = decoder.tail
     assert isinstance(blur, Blur)
     decoder.tail = torch.nn.Sequential(*unfolding)

@@ -1,12 +1,14 @@
 """The VAE, and that every other method of its family is it when its own weight is nothing."""
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
 from one_step import SHAPE, build, gradients, images, rng, weights
 
 from didcli.methods import annealed_vae, beta_tcvae, beta_vae, dip_vae, factor_vae, vae
+from didcli.nn import networks
 from didcli.nn.vae import sample_posterior
 
 
@@ -109,9 +111,9 @@ def test_a_copy_trains_on_its_own(module):
     assert torch.equal(weights(method), before)
 
 
-@pytest.mark.parametrize("networks", ["stem", "broadcast", "classic"])
-def test_every_family_of_networks_fits(networks):
-    method = build(vae, networks=networks)
+@pytest.mark.parametrize("family", get_args(networks.Family))
+def test_every_family_of_networks_fits(family):
+    method = build(vae, networks=family)
     logs = method.train_step(images(), rng(), 0)
     assert torch.isfinite(logs["loss"])
     assert method.decode(method.encode(images())).shape == (16, *SHAPE)

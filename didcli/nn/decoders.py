@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from didcli.nn.networks import CLASSIC_CHANNELS, HIDDEN, SLOPE, Family, activation, fold_side
+from didcli.nn.networks import CLASSIC_CHANNELS, HIDDEN, Family, activation, fold_side
 
 
 def image_decoder(
@@ -22,9 +22,10 @@ def image_decoder(
     family: Family = "broadcast",
     smooth: bool = False,
 ) -> nn.Module:
-    """The decoder of a family. `width` is of `stem` and `broadcast`, `smooth` of `broadcast`."""
-    if family == "broadcast":
-        return BroadcastDecoder(image_shape, inputs, width=width, smooth=smooth)
+    """Of a family. `classic` takes no notice of `width`, `stem` and `classic` none of `smooth`."""
+    if family in ("broadcast", "pyramid"):
+        coarse = family == "pyramid"
+        return BroadcastDecoder(image_shape, inputs, width=width, coarse=coarse, smooth=smooth)
     return UpsamplingDecoder(image_shape, inputs, width=width, family=family)
 
 
@@ -75,38 +76,41 @@ class UpsamplingDecoder(nn.Module):
 
 
 class BroadcastDecoder(nn.Module):
-    """Every cell of a 16x16 grid gets all codes and its own position, then sees its neighbours.
+    """Every cell of a grid gets all codes and its own position, then sees its neighbours.
 
     A sprite that moves is then a small change of a smooth function of code and position, where
     the layers of an upsampling decoder must learn each place anew. DiD on dSprites, 6,000 steps,
     one seed each: MIG .33 to .37 with this decoder, .05 to .09 with the upsampling one of `stem`.
     Watters et al. 2019, https://arxiv.org/abs/1901.07017, at the resolution of folded pixels.
+
+    The grid is of 16x16 cells or, `coarse`, of 8x8 cells that each become 2x2 before they see
+    their neighbours: as good, at a third of the cost.
     """
 
     grid: Tensor
 
     def __init__(
-        self, image_shape: tuple[int, int, int], inputs: int, *, width: int, smooth: bool = False
+        self,
+        image_shape: tuple[int, int, int],
+        inputs: int,
+        *,
+        width: int,
+        coarse: bool = False,
+        smooth: bool = False,
     ) -> None:
         super().__init__()
         channels, size, _ = image_shape
-        line = torch.linspace(-1.0, 1.0, size // fold_side(size))
+        cells = size // fold_side(size) // (2 if coarse else 1)
+        line = torch.linspace(-1.0, 1.0, cells)
         y, x = torch.meshgrid(line, line, indexing="ij")
         self.register_buffer("grid", torch.stack((x, y))[None], persistent=False)
         # A convolution over the tiled codes and positions, taken apart: the codes' part of it is
         # the same in every cell, so that it is computed once.
         self.of_codes = nn.Linear(inputs, 4 * width)
         self.of_positions = nn.Conv2d(2, 4 * width, 1, bias=False)
-        self.tail = nn.Sequential(
-            nn.LeakyReLU(SLOPE),
-            nn.Conv2d(4 * width, 4 * width, 1),
-            nn.LeakyReLU(SLOPE),
-            nn.Conv2d(4 * width, 2 * width, 1),
-            nn.LeakyReLU(SLOPE),
-            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
-            nn.LeakyReLU(SLOPE),
-            *_unfold(2 * width, channels, size),
-        )
+        layers = _coarse_cells(width) if coarse else _cells(width)
+        features = width if coarse else 2 * width
+        self.tail = nn.Sequential(*layers, *_unfold(features, channels, size))
         if smooth:
             _start_even(cast(nn.Conv2d, self.tail[-2]), fold_side(size))
             self.tail.append(Blur(channels))
@@ -115,6 +119,33 @@ class BroadcastDecoder(nn.Module):
         cells = self.of_codes(codes)[:, :, None, None] + self.of_positions(self.grid)
         output: Tensor = self.tail(cells.contiguous(memory_format=torch.channels_last))
         return output.float()
+
+
+def _cells(width: int) -> list[nn.Module]:
+    """(B, 4 width, 16, 16), before its activation, -> (B, 2 width, 16, 16)."""
+    return [
+        activation("broadcast"),
+        nn.Conv2d(4 * width, 4 * width, 1),
+        activation("broadcast"),
+        nn.Conv2d(4 * width, 2 * width, 1),
+        activation("broadcast"),
+        nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+        activation("broadcast"),
+    ]
+
+
+def _coarse_cells(width: int) -> list[nn.Module]:
+    """(B, 4 width, 8, 8), before its activation, -> (B, width, 16, 16)."""
+    return [
+        activation("pyramid"),
+        nn.Conv2d(4 * width, 4 * width, 1),
+        activation("pyramid"),
+        nn.Conv2d(4 * width, 4 * width, 1),
+        nn.PixelShuffle(2),
+        activation("pyramid"),
+        nn.Conv2d(width, width, 3, padding=1),
+        activation("pyramid"),
+    ]
 
 
 class Blur(nn.Module):
