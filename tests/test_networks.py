@@ -2,9 +2,10 @@ from typing import get_args
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from didcli.nn import networks
-from didcli.nn.decoders import Blur, BroadcastDecoder, image_decoder
+from didcli.nn.decoders import Blur, BroadcastDecoder, PyramidDecoder, image_decoder
 
 FAMILIES = get_args(networks.Family)
 
@@ -58,21 +59,44 @@ def test_unit_length_of_zero_is_zero_with_a_finite_gradient():
     assert torch.isfinite(vectors.grad).all()
 
 
-@pytest.mark.parametrize(("coarse", "side"), [(False, 16), (True, 8)])
-def test_the_broadcast_decoder_is_a_convolution_over_tiled_codes_and_positions(coarse, side):
-    """Its first layer, taken apart for speed, against the tiled form of the paper."""
-    torch.manual_seed(0)
-    decoder = BroadcastDecoder((1, 32, 32), 3, width=2, coarse=coarse)
-    codes = torch.randn(2, 3)
+def tiled(codes: torch.Tensor, side: int) -> torch.Tensor:
+    """Codes and positions in every cell: (B, n) -> (B, n + 2, side, side)."""
     line = torch.linspace(-1, 1, side)
-    tiled = torch.zeros(2, 5, side, side)
+    cells = torch.zeros(len(codes), codes.shape[1] + 2, side, side)
     for row in range(side):
         for column in range(side):
-            tiled[:, :3, row, column] = codes
-            tiled[:, 3, row, column], tiled[:, 4, row, column] = line[column], line[row]
+            cells[:, :-2, row, column] = codes
+            cells[:, -2, row, column], cells[:, -1, row, column] = line[column], line[row]
+    return cells
+
+
+def test_the_broadcast_decoder_is_a_convolution_over_tiled_codes_and_positions():
+    """Its first layer, taken apart for speed, against the tiled form of the paper."""
+    torch.manual_seed(0)
+    decoder = BroadcastDecoder((1, 32, 32), 3, width=2)
+    codes = torch.randn(2, 3)
     weight = torch.cat((decoder.of_codes.weight, decoder.of_positions.weight[:, :, 0, 0]), dim=1)
-    first = torch.einsum("oi,bihw->bohw", weight, tiled) + decoder.of_codes.bias[:, None, None]
+    first = torch.einsum("oi,bihw->bohw", weight, tiled(codes, 16))
+    first += decoder.of_codes.bias[:, None, None]
     assert torch.allclose(decoder.tail(first), decoder(codes), atol=1e-6)
+
+
+def test_the_pyramid_decoder_is_convolutions_over_tiled_codes_and_positions():
+    """Its layers by cell, matrix products for speed, against convolutions of 1x1."""
+    torch.manual_seed(0)
+    decoder = PyramidDecoder((1, 32, 32), 3, width=2)
+    codes = torch.randn(2, 3)
+    weight = torch.cat((decoder.of_codes.weight, decoder.of_positions.weight), dim=1)
+    cells = F.conv2d(tiled(codes, 8), weight[:, :, None, None], decoder.of_codes.bias)
+    for layer in (decoder.cells[1][0], decoder.cells[1][2]):
+        cells = F.conv2d(F.leaky_relu(cells, 0.2), layer.weight[:, :, None, None], layer.bias)
+    cells = F.leaky_relu(cells, 0.2)
+    fine = torch.zeros(2, 2, 16, 16)
+    for row in (0, 1):
+        for column in (0, 1):
+            first = 2 * (2 * row + column)
+            fine[:, :, row::2, column::2] = cells[:, first : first + 2]
+    assert torch.allclose(decoder.tail(fine), decoder(codes), atol=1e-6)
 
 
 def test_blur_spreads_a_pixel_and_keeps_even_images():
@@ -84,9 +108,9 @@ def test_blur_spreads_a_pixel_and_keeps_even_images():
     assert torch.equal(Blur(2)(torch.ones(1, 2, 5, 5)), torch.ones(1, 2, 5, 5))
 
 
-@pytest.mark.parametrize("coarse", [False, True])
-def test_a_smooth_decoder_starts_without_a_grid_of_blocks(coarse):
-    decoder = BroadcastDecoder((3, 64, 64), 4, width=4, coarse=coarse, smooth=True)
+@pytest.mark.parametrize("kind", [BroadcastDecoder, PyramidDecoder])
+def test_a_smooth_decoder_starts_without_a_grid_of_blocks(kind):
+    decoder = kind((3, 64, 64), 4, width=4, smooth=True)
     *unfolding, blur = decoder.tail
     assert isinstance(blur, Blur)
     decoder.tail = torch.nn.Sequential(*unfolding)
