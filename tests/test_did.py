@@ -95,6 +95,7 @@ def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
         {"noise_dim": 0},
         {"networks": "classic"},
         {"networks": "stem"},
+        {"networks": "pyramid", "smooth": True, "leak": 0.1},
         {"instance_noise": 0.0},
         {"penalty_every": 4},
         {"categories": {0: 3}},

@@ -5,7 +5,13 @@ import torch
 from torch.nn import functional as F
 
 from didcli.nn import networks
-from didcli.nn.decoders import Blur, BroadcastDecoder, PyramidDecoder, image_decoder
+from didcli.nn.decoders import (
+    Blur,
+    BroadcastDecoder,
+    LeakyClamp,
+    PyramidDecoder,
+    image_decoder,
+)
 
 FAMILIES = get_args(networks.Family)
 
@@ -106,6 +112,26 @@ def test_blur_spreads_a_pixel_and_keeps_even_images():
     assert blurred[0, 0].abs().max() == 0
     assert blurred[0, 1, 1:4, 1:4].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
     assert torch.equal(Blur(2)(torch.ones(1, 2, 5, 5)), torch.ones(1, 2, 5, 5))
+
+
+def test_a_leaky_clamp_keeps_what_is_within_and_a_part_of_what_is_beyond():
+    pixels = torch.tensor([-2.0, 0.25, 3.0], requires_grad=True)
+    clamped = LeakyClamp(0.1)(pixels)
+    assert clamped.tolist() == pytest.approx([-0.2, 0.25, 1.2])
+    clamped.sum().backward()
+    assert pixels.grad.tolist() == pytest.approx([0.1, 1.0, 0.1])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_output_of_every_decoder_can_be_clamped(family):
+    torch.manual_seed(0)
+    linear = image_decoder((1, 32, 32), 3, width=4, family=family)
+    clamped = image_decoder((1, 32, 32), 3, width=4, family=family, leak=0.1)
+    clamped.load_state_dict(linear.state_dict())
+    codes = 20.0 * torch.randn(4, 3)
+    images = linear(codes)
+    assert images.min() < 0.0
+    assert torch.allclose(clamped(codes), LeakyClamp(0.1)(images))
 
 
 @pytest.mark.parametrize("kind", [BroadcastDecoder, PyramidDecoder])

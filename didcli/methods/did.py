@@ -109,7 +109,11 @@ class Config(CodeConfig):
     width: Count = 32
     """Channels of the first convolution of each network (not `classic`)."""
     smooth: bool = False
-    """Whether a small fixed blur ends G (`broadcast`): hides the grid of blocks it draws in."""
+    """Whether a small fixed blur ends G (`pyramid`, `broadcast`): hides the grid of blocks that it
+    draws in."""
+    leak: Annotated[float, Gt(0), Le(1)] = 1.0
+    """What is left of G's pixels beyond [0, 1]: 1 is a linear output. With less, even areas and
+    sharp edges are easy to draw, and a black G still has a gradient."""
     embedding: Count = 32
     """Length of H's output."""
     lr_generator: Rate = 4e-4
@@ -135,7 +139,7 @@ class Did(nn.Module):
         self.code_range = (-1.0, 1.0)
         n, m = config.latent_dim + len(config.circular), config.noise_dim
         sizes: dict[str, Any] = {"width": config.width, "family": config.networks}
-        self.g = image_decoder(image_shape, n + m, smooth=config.smooth, **sizes)
+        self.g = image_decoder(image_shape, n + m, smooth=config.smooth, leak=config.leak, **sizes)
         self.d = ImageEncoder(image_shape, 1, **sizes)
         self.e = ImageEncoder(image_shape, n, **sizes)
         self.h = DifferenceEncoder(

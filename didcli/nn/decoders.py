@@ -1,7 +1,8 @@
 """Decoders of small images: (B, inputs) -> (B, C, S, S) float32, one for each family of networks.
 
-The output is linear: a likelihood adds its own sigmoid, and a GAN on a mostly black dataset is
-better off without one (it sinks into black, where a sigmoid's gradient vanishes).
+The output is linear, or nearly so outside [0, 1] (`leak`): a likelihood adds its own sigmoid, and a
+GAN on a mostly black dataset is better off without one (it sinks into black, where a sigmoid's
+gradient vanishes).
 """
 
 from itertools import pairwise
@@ -24,13 +25,22 @@ def image_decoder(
     width: int = 32,
     family: Family = "broadcast",
     smooth: bool = False,
+    leak: float = 1.0,
 ) -> nn.Module:
-    """Of a family. `classic` takes no notice of `width`, `stem` and `classic` none of `smooth`."""
+    """Of a family. `classic` takes no notice of `width`, `stem` and `classic` none of `smooth`.
+
+    leak: the slope of the output outside [0, 1].
+    """
+    decoder: PyramidDecoder | BroadcastDecoder | UpsamplingDecoder
     if family == "pyramid":
-        return PyramidDecoder(image_shape, inputs, width=width, smooth=smooth)
-    if family == "broadcast":
-        return BroadcastDecoder(image_shape, inputs, width=width, smooth=smooth)
-    return UpsamplingDecoder(image_shape, inputs, width=width, family=family)
+        decoder = PyramidDecoder(image_shape, inputs, width=width, smooth=smooth)
+    elif family == "broadcast":
+        decoder = BroadcastDecoder(image_shape, inputs, width=width, smooth=smooth)
+    else:
+        decoder = UpsamplingDecoder(image_shape, inputs, width=width, family=family)
+    if leak < 1.0:
+        decoder.tail.append(LeakyClamp(leak))
+    return decoder
 
 
 class UpsamplingDecoder(nn.Module):
@@ -151,6 +161,21 @@ def _quarter(cells: Tensor, side: int) -> Tensor:
     """Every cell becomes 2x2: (B, side^2, 4 F) -> (B, F, 2 side, 2 side), channels last."""
     rows = cells.view(len(cells), side, side, 2, 2, -1).transpose(2, 3)
     return rows.reshape(len(cells), 2 * side, 2 * side, -1).permute(0, 3, 1, 2)
+
+
+class LeakyClamp(nn.Module):
+    """x within [0, 1]; beyond, the excess times `leak`.
+
+    Black and white then need no exact value to be even, and an edge is a steep slope, which a
+    linear output would have to end just so. A clamp alone would have no gradient beyond.
+    """
+
+    def __init__(self, leak: float) -> None:
+        super().__init__()
+        self.leak = leak
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.lerp(images.clamp(0.0, 1.0), images, self.leak)
 
 
 class Blur(nn.Module):
