@@ -234,14 +234,18 @@ def test_a_run_that_is_done_needs_no_checkpoint(jobs_of, finished, tmp_path):
     assert compare.collect(compare.examine(finished)) == before
     assert states(comparison_runs.existing_jobs(folders)) == [State.done] * 6
     missing = comparison_report.write_traversals(tmp_path / "out", before, "cpu")
-    assert missing.startswith("no traversals of runs without a checkpoint: ")
+    assert missing.startswith("traversals were not drawn of runs without a checkpoint: ")
 
     with pytest.raises(UsageError, match=r"method\.width: 4 -> 8"):
         compare.check_unchanged(jobs_of(SPEC.replace("method.width: 4", "method.width: 8")))
     with pytest.raises(UsageError, match=r"train\.steps: 4 are done -> 3"):
         compare.check_unchanged(jobs_of(SPEC.replace("steps: 4", "steps: 3")))
-    # What has more to do has nothing to go on from.
-    assert states(jobs_of(SPEC.replace("steps: 4", "steps: 6"))) == [State.to_do] * 6
+    # What has more to do, or to score, has nothing to go on from.
+    for more in (("steps: 4", "steps: 6"), ("[mig]", "[mig, sap]"), ("points: 50", "points: 60")):
+        assert states(jobs_of(SPEC.replace(*more))) == [State.to_do] * 6
+    (folders[0] / "config.yaml").write_text("a: [")
+    with pytest.raises(RunError, match=f"settings of {folders[0]} cannot be used"):
+        comparison_runs.existing_jobs(folders)
 
 
 def test_a_damaged_run_is_left_to_did_train_to_explain(finished):

@@ -10,6 +10,7 @@ from didcli.errors import UsageError
 from didcli.methods import did
 from didcli.nn import parallel
 from didcli.nn.codes import draw_neighbours, draw_pairs
+from didcli.nn.decoders import LeakyClamp
 
 SHAPE = (1, 32, 32)
 CPU = torch.device("cpu")
@@ -131,6 +132,11 @@ def test_every_choice_trains_the_networks_it_has(changes):
     assert moved == {"g": True, "d": True, "e": True, "h": changes.get("lambda_h") != 0.0}
     assert all(torch.isfinite(value) and not value.requires_grad for value in logs.values())
     assert ("contrast" in logs) == moved["h"]
+
+
+def test_the_output_of_g_is_linear_unless_it_leaks_less():
+    assert not isinstance(model().g.tail[-1], LeakyClamp)
+    assert model(leak=0.25).g.tail[-1].leak == 0.25
 
 
 def gradients_reaching_g(method: did.Did) -> torch.Tensor:

@@ -12,7 +12,8 @@ def runs_dir(tiny_run, tmp_path):
     """A finished and scored run, one without a checkpoint yet, a damaged one, and no run."""
     scored = tmp_path / "scored"
     shutil.copytree(tiny_run, scored)
-    report = {"run": {"checkpoint": runs.open_run(scored).digest}, "scores": {"mig": 0.25}}
+    run = {"checkpoint": runs.open_run(scored).digest, "step": 4, "data_source": "rendered v1"}
+    report = {"run": run, "scores": {"mig": 0.25}, "protocol": {}}
     (scored / "eval.json").write_text(json.dumps(report))
     (tmp_path / "begun").mkdir()
     shutil.copy(tiny_run / "config.yaml", tmp_path / "begun")
@@ -45,9 +46,6 @@ def test_scores_of_another_checkpoint_are_not_shown(runs_dir):
 
 def test_a_run_whose_checkpoint_was_deleted_keeps_its_scores(runs_dir):
     scored = runs_dir / "scored"
-    report = json.loads((scored / "eval.json").read_text())
-    report["run"] |= {"step": 4, "data_source": "rendered v1"}
-    (scored / "eval.json").write_text(json.dumps(report))
     before = by_name(runs_dir)["scored"]
     (scored / "checkpoint.safetensors").unlink()
     after = by_name(runs_dir)["scored"]

@@ -16,7 +16,7 @@ from conftest import TINY
 
 from didcli.config import RunConfig, resolve
 from didcli.data import dsprites
-from didcli.engine import runs, train
+from didcli.engine import reports, runs, train
 from didcli.errors import DataError, DivergedError, RunError, UsageError
 
 
@@ -55,6 +55,17 @@ def test_a_longer_run_passes_through_the_shorter_one(tiny_config, data_dir, tmp_
     train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
     extended = train.run(config, tmp_path / "run", resume=True, data_dir=data_dir)
     assert checkpoint_bytes(through.path) == checkpoint_bytes(extended.path)
+
+
+def test_a_run_that_begins_anew_forgets_the_scores_of_a_former_one(tiny_config, data_dir, tmp_path):
+    reports.write_report(
+        tmp_path, {"run": {"checkpoint": "ab", "step": 4}, "scores": {"mig": 1.0}, "protocol": {}}
+    )
+    (tmp_path / "config.yaml").write_text(longer(tiny_config, seed=7).to_yaml())
+    assert reports.steps_scored(tmp_path) == 4
+    stop = train.Watcher(should_stop=lambda: True)
+    train.run(tiny_config, tmp_path, resume=True, data_dir=data_dir, watcher=stop)
+    assert not (tmp_path / "eval.json").exists()
 
 
 def test_a_run_that_never_starts_leaves_no_folder(tmp_path):

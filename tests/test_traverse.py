@@ -163,7 +163,9 @@ def test_anchors_from_the_dataset_are_the_codes_of_its_rows(run):
 def report() -> dict:
     """As `did eval` writes it, for two dimensions and three factors."""
     return {
-        "run": {"checkpoint": "abc"},
+        "run": {"checkpoint": "abc", "step": 9},
+        "scores": {"mig": 0.5},
+        "protocol": {"bins": 20},
         "data": {"factor_names": ["shape", "pos_x", "pos_y"]},
         "details": {
             "mig": {

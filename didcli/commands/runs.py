@@ -25,7 +25,7 @@ def runs(
     did runs --runs-dir ~/experiments --json | jq -r '.runs[] | select(.scores.mig > 0.3) | .path'
 
     Scores are those of the last `did eval`, and shown only while they belong to the checkpoint
-    that the run has now.
+    that the run has now, or had before it was deleted.
     """
     from didcli.engine.listing import list_runs
 

@@ -61,9 +61,10 @@ class Standing:
 
     job: Job
     step: int
-    """Of its checkpoint; of its scores where these are all that is asked for; else 0."""
+    """Of its checkpoint; without one, of its scores if they are what is asked for; else 0."""
     scores: Mapping[str, float | None] | None
-    """Those of the job's evaluation, of this very checkpoint; None where it is still to be done."""
+    """Those of the job's evaluation, of this very checkpoint, or of one that has been deleted; None
+    where it is still to be done."""
 
     @property
     def steps_left(self) -> int:
@@ -272,9 +273,12 @@ def _changes(job: Job) -> list[str]:
 
 def _standing(job: Job) -> Standing:
     step, wanted = _step(job.folder), job.config.train.steps
-    if not has_checkpoint(job.folder) and steps_scored(job.folder) == wanted:
-        step = wanted
-    return Standing(job, step, _scores(job) if step == wanted else None)
+    scores = None
+    if has_checkpoint(job.folder):
+        scores = _scores(job) if step == wanted else None
+    elif steps_scored(job.folder) == wanted and (scores := _scores(job)) is not None:
+        step = wanted  # and without them there is nothing to score again, but the whole run to do
+    return Standing(job, step, scores)
 
 
 def _source(folder: Path) -> str:
@@ -295,12 +299,10 @@ def _scores(job: Job) -> dict[str, float | None] | None:
     report = read_report(job.folder)
     if report is None:
         return None
-    try:
-        scores = {key: report["scores"][key] for key in job.evaluation.scores}
-        same = without_threads(report["protocol"]) == job.evaluation.protocol
-    except (KeyError, TypeError, AttributeError):
+    there, wanted = report["scores"], job.evaluation.scores
+    if without_threads(report["protocol"]) != job.evaluation.protocol or set(wanted) - set(there):
         return None
-    return scores if same else None
+    return {key: there[key] for key in wanted}
 
 
 def _task(standing: Standing, data_dir: Path | None) -> Task:

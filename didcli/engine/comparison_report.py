@@ -72,27 +72,29 @@ def write_traversals(
 ) -> str | None:
     """`traversals/<label>.png`: what each dimension of the median run of each method does.
 
-    Returns why any are missing: the images to start from are not at hand, or a checkpoint has been
-    deleted. A picture that is there already is then kept.
+    Returns which could not be drawn, and why: the images to start from are not at hand, or a
+    checkpoint has been deleted. A picture that is there already is then kept.
     """
     folder = out / "traversals"
     folder.mkdir(exist_ok=True)
     dataset: Dataset | None = None
-    missing = []
+    without = []
     for label in comparison.labels:
         middle = _median_run(comparison, label)
         if middle is None:
             continue
         if not has_checkpoint(Path(middle.path)):
-            missing.append(middle.path)
+            without.append(middle.path)
             continue
         run = runs.open_run(Path(middle.path), device)
         try:
             dataset = dataset or run.dataset(data_dir)
         except DataError as error:
-            return f"no traversals: {error}"
+            return f"traversals were not drawn: {error}"
         write_bytes(folder / f"{folder_name(label)}.png", _traversal(run, dataset))
-    return f"no traversals of runs without a checkpoint: {', '.join(missing)}" if missing else None
+    if not without:
+        return None
+    return f"traversals were not drawn of runs without a checkpoint: {', '.join(without)}"
 
 
 def _median_run(comparison: Comparison, label: str) -> tables.Scored | None:

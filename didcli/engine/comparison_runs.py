@@ -101,7 +101,13 @@ def _as_it_is(folder: Path) -> RunConfig:
         described = checkpoints.describe(folder / checkpoints.FILE_NAME)
         settings, step = described["config"], described["step"]
     elif step := steps_scored(folder):
-        settings = load_file(folder / runs.CONFIG_NAME)
+        try:
+            settings = build([load_file(folder / runs.CONFIG_NAME)]).to_dict()
+        except UsageError as error:
+            raise RunError(
+                f"the settings of {folder} cannot be used: {error}",
+                hint="Leave this run out, or train it again.",
+            ) from error
     else:
         raise RunError(
             f"{folder} holds no trained run", hint="did runs lists those that there are."

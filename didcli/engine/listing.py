@@ -28,7 +28,7 @@ class Entry:
     steps: int = 0
     """Steps wanted."""
     scores: Mapping[str, float | None] = field(default_factory=dict)
-    """Of the last `did eval`, if it was of this checkpoint."""
+    """Of the last `did eval`, if it was of this checkpoint, or that one has been deleted."""
     problem: str = ""
     """Why the run cannot be read; the fields above but `path` and age are then empty."""
 

@@ -1,6 +1,6 @@
 """`eval.json`: the scores that `did eval` leaves in a run folder, if they are of its checkpoint.
 
-Settings and scores outlive the checkpoint, which is a hundred times as large: a run whose
+Settings and scores outlive the checkpoint, which is hundreds of times as large: a run whose
 checkpoint has been deleted keeps its place in a comparison.
 """
 
@@ -25,16 +25,23 @@ def read_report(folder: Path, digest: str | None = None) -> dict[str, Any] | Non
     """The report of the run's checkpoint, or of one that is not there any more; None where it is
     absent, damaged, or of another one.
 
+    It has the keys `run`, with the `checkpoint` and the `step` it is of, `scores` and `protocol`.
     digest: SHA-256 of the checkpoint, for who has it already.
     """
     try:
         report = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-        scored = report["run"]["checkpoint"]
         if digest is None and has_checkpoint(folder):
             digest = digests(folder / checkpoints.FILE_NAME).sha256
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return None
-    return dict(report) if digest in {scored, None} else None
+    if not _is_report(report):
+        return None
+    return dict(report) if digest in {report["run"]["checkpoint"], None} else None
+
+
+def forget(folder: Path) -> None:
+    """Scores of a run that begins anew are another run's."""
+    (folder / FILE_NAME).unlink(missing_ok=True)
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -43,6 +50,20 @@ def has_checkpoint(folder: Path) -> bool:
 
 def steps_scored(folder: Path) -> int:
     """Steps that the run had done when it was scored; 0 where no report says so."""
-    report = read_report(folder) or {}
-    step = report.get("run", {}).get("step")
-    return step if isinstance(step, int) else 0
+    report = read_report(folder)
+    return 0 if report is None else int(report["run"]["step"])
+
+
+def _is_report(content: Any) -> bool:
+    """Whether it is of the form that `did eval` writes; a file may have been edited, or cut off."""
+    try:
+        run, scores, protocol = (content[key] for key in ("run", "scores", "protocol"))
+        return (
+            isinstance(run["checkpoint"], str)
+            and type(run["step"]) is int
+            and run["step"] > 0
+            and isinstance(protocol, dict)
+            and all(type(score) in {float, int, type(None)} for score in scores.values())
+        )
+    except (AttributeError, KeyError, TypeError):
+        return False

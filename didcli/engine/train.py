@@ -20,7 +20,7 @@ import didcli
 from didcli.config import RunConfig, build, check_resumable
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import device as devices
-from didcli.engine import processes, runs
+from didcli.engine import processes, reports, runs
 from didcli.engine.traverse import training_picture
 from didcli.errors import DivergedError, RunError
 from didcli.interfaces import Dataset, Method
@@ -118,10 +118,12 @@ def run(
         first_step = 0
         if force and first:
             runs.clear(out)
-        if resume and (out / checkpoints.FILE_NAME).exists():
+        if resume and reports.has_checkpoint(out):
             first_step = _resume(out, module, config, dataset)
         processes.check_equal(module, f"{first_step} {config.to_dict()} {dataset.source}")
         if first:
+            if not first_step:
+                reports.forget(out)
             write_text(out / runs.CONFIG_NAME, config.to_yaml())
         trainer = _Trainer(module, dataset, config, out, device, precision, watcher)
         where = devices.describe(device, precision, threads)
@@ -262,7 +264,7 @@ class _Trainer:
             "Begin anew with lower learning rates: did train --config "
             f"{self.out / runs.CONFIG_NAME} --set method.KEY=VALUE"
         )
-        if (self.out / checkpoints.FILE_NAME).exists():
+        if reports.has_checkpoint(self.out):
             hint += f". The last good checkpoint is kept, for did traverse {self.out}."
         raise DivergedError(f"training diverged by step {step}: {shown}", hint=hint)
 

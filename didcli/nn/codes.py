@@ -68,11 +68,13 @@ class CodeConfig:
                     f"{name}: codes are 0 to {self.latent_dim - 1}, not {max(codes)}; give other "
                     "ones, or none: [] or {}"
                 )
-        named = [code for codes in kinds.values() for code in codes]
-        if len(set(named)) < len(named):
-            raise ValueError(
-                f"circular: it, polar and categories name a code twice: {sorted(named)}"
-            )
+        for code in range(self.latent_dim):
+            naming = [name for name, codes in kinds.items() for own in codes if own == code]
+            if len(naming) > 1:
+                raise ValueError(
+                    f"{naming[0]}: code {code} is named twice, in {' and '.join(naming)}; give "
+                    "other codes, or none: [] or {}"
+                )
         for angle, radius in self.polar.items():
             if self.opening.get(angle) != self.opening.get(radius):
                 raise ValueError(
