@@ -1,0 +1,46 @@
+"""eval.json: whose scores it has, and what else may stand in the file."""
+
+import json
+
+import pytest
+
+from didcli.engine import reports
+
+RUN = {"checkpoint": "ab12", "step": 4}
+REPORT = {"run": RUN, "scores": {"mig": 0.25, "sap": None}, "protocol": {"bins": 20}}
+
+
+def test_a_report_belongs_to_its_checkpoint_or_to_one_that_was_deleted(tmp_path):
+    assert reports.read_report(tmp_path) is None
+    reports.write_report(tmp_path, REPORT)
+    assert reports.read_report(tmp_path) == REPORT
+    assert reports.read_report(tmp_path, "ab12") == REPORT
+    assert reports.read_report(tmp_path, "cd34") is None
+    assert reports.steps_scored(tmp_path) == 4
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"another one")
+    assert reports.read_report(tmp_path) is None
+    assert reports.steps_scored(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1],
+        "abc",
+        None,
+        {},
+        {**REPORT, "run": []},
+        {**REPORT, "run": {**RUN, "checkpoint": []}},
+        {**REPORT, "run": {**RUN, "step": True}},
+        {**REPORT, "run": {**RUN, "step": -4}},
+        {**REPORT, "run": {"checkpoint": "ab12"}},
+        {**REPORT, "scores": []},
+        {**REPORT, "scores": {"mig": "high"}},
+        {**REPORT, "protocol": None},
+    ],
+    ids=str,
+)
+def test_what_is_no_report_counts_as_none(tmp_path, content):
+    (tmp_path / reports.FILE_NAME).write_text(json.dumps(content))
+    assert reports.read_report(tmp_path) is None
+    assert reports.steps_scored(tmp_path) == 0
