@@ -74,7 +74,8 @@ def compare(
 
     Does what is missing, goes on after failures, and writes table.md, table.csv, results.json,
     scores.png and traversals/ into --out. The table has mean, sd (n - 1) and best of each score,
-    and the mean difference to the first method with a paired bootstrap interval.
+    and the mean difference to the first method with a paired bootstrap interval. A run that is done
+    needs its config.yaml and eval.json alone: checkpoints may be deleted, or left behind.
 
     Ctrl-C and SIGTERM save every run under way (130, 143). Where runs failed, the table is of the
     others, and the exit code 4.

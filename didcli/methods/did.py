@@ -24,7 +24,9 @@ Ours, and off unless a preset asks for them:
     L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), where c' and c'' differ from the same c in
             dimensions i != j                                                (overlap=absolute)
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
-    L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images
+    L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
+            gives taken coordinate by coordinate
+    g + leak (x - g), g = min(max(x, 0), 1), in the place of G's linear output x      (leak)
 
 L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for pairs that share
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, of unit length,

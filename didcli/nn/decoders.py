@@ -1,8 +1,8 @@
 """Decoders of small images: (B, inputs) -> (B, C, S, S) float32, one for each family of networks.
 
-The output is linear, or nearly so outside [0, 1] (`leak`): a likelihood adds its own sigmoid, and a
-GAN on a mostly black dataset is better off without one (it sinks into black, where a sigmoid's
-gradient vanishes).
+The output is linear and, with a `leak` below 1, attenuated outside [0, 1]: a likelihood adds its
+own sigmoid, and a GAN on a mostly black dataset is better off without one (it sinks into black,
+where a sigmoid's gradient vanishes).
 """
 
 from itertools import pairwise
@@ -127,8 +127,8 @@ class BroadcastDecoder(nn.Module):
 
 
 class PyramidDecoder(nn.Module):
-    """As `BroadcastDecoder`, at a quarter of the cost: on a grid of 8x8 cells, each of which
-    becomes 2x2 before they see their neighbours."""
+    """As `BroadcastDecoder`, at a third of the cost: on a grid of 8x8 cells, each of which becomes
+    2x2 before they see their neighbours."""
 
     grid: Tensor
 

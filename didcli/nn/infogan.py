@@ -43,8 +43,8 @@ class InfoGanConfig:
     information: Weight = 0.05
     """Weight of -E[ log q(c|x) ], in the loss of G and in that of D and Q."""
     networks: Family = "classic"
-    """`classic` is the published pair; `stem` and `broadcast` have no batch norm and a linear
-    output, as in DiD."""
+    """`classic` is the published pair; the others have no batch norm and a linear output, as in
+    DiD."""
     width: Count = 32
     """Channels of the first convolution of each network (not `classic`)."""
     lr_generator: Rate = 1e-3
