@@ -25,6 +25,7 @@ def scored(run):
         json.dumps(
             {
                 "scores": {"mig": 0.25, "irs": None},
+                "protocol": {"bins": 20},
                 "details": {
                     "mig": {
                         "mutual_information": np.eye(LATENT_DIM, 5).tolist(),

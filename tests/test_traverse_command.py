@@ -97,7 +97,9 @@ def test_json_says_what_is_in_the_picture(run, with_data):
 def test_labels_name_the_factor_once_the_run_has_been_evaluated(run, with_data):
     information = np.eye(LATENT_DIM, 5) * 0.41
     report = {
-        "run": {"checkpoint": runs.open_run(run, "cpu").digest},
+        "run": {"checkpoint": runs.open_run(run, "cpu").digest, "step": 3},
+        "scores": {"mig": 0.41},
+        "protocol": {"bins": 20},
         "data": {"factor_names": ["shape", "scale", "orientation", "pos_x", "pos_y"]},
         "details": {
             "mig": {"mutual_information": information.tolist(), "factor_entropy": [1.0] * 5}
