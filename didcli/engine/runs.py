@@ -172,7 +172,7 @@ def read_settings(folder: Path) -> Layer | None:
     """
     if (folder / CONFIG_NAME).exists():
         return load_file(folder / CONFIG_NAME)
-    if (folder / checkpoints.FILE_NAME).exists():
+    if reports.has_checkpoint(folder):
         settings: Layer = checkpoints.describe(folder / checkpoints.FILE_NAME)["config"]
         return settings
     return None
