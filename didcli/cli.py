@@ -11,29 +11,18 @@ from typing import Annotated
 import typer
 
 import didcli
-from didcli.commands.compare import compare
-from didcli.commands.download import download
-from didcli.commands.eval import evaluate
-from didcli.commands.export import export
-from didcli.commands.runs import runs
-from didcli.commands.train import train
-from didcli.commands.traverse import traverse
+from didcli.commands._group import LazyGroup, register
 from didcli.errors import DidError, StorageError, UsageError
 
 # Plain help: drawing it with rich would cost 200 ms.
 app = typer.Typer(
+    cls=LazyGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command()(download)
-app.command()(train)
-app.command(name="eval")(evaluate)
-app.command()(traverse)
-app.command()(export)
-app.command()(compare)
-app.command()(runs)
+register(app)
 
 
 def _show_version(asked: bool) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
+from didcli.commands._group import COMMANDS as SUMMARIES
+from didcli.commands._group import load
+
 COMMANDS = ("download", "train", "eval", "traverse", "export", "compare", "runs")
 HEAVY = ("torch", "numpy", "pydantic", "rich", "sklearn", "PIL", "matplotlib", "requests")
 SET = [f"--set={text}" for text in TINY]
@@ -37,6 +40,35 @@ def test_help_names_every_command_and_shows_examples_first(did, name):
     assert f"\n  {name} " in did("--help").stdout
     text = did(name, "--help").stdout
     assert text.index(f"did {name}") < text.index("Options:")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_gives_the_first_line_of_their_help_whole(name):
+    limit = 80 - len("  traverse  ")
+    assert load(name).get_short_help_str(limit) == SUMMARIES[name][1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=str
+)
+def test_help_imports_no_command_but_the_one_that_is_called(arguments):
+    probe = (
+        "import sys, didcli.cli\n"
+        f"sys.argv = ['did', *{arguments!r}]\n"
+        "try:\n    didcli.cli.main()\n"
+        "except SystemExit:\n    pass\n"
+        f"print([name for name in {COMMANDS!r} if f'didcli.commands.{{name}}' in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe], check=True, capture_output=True, text=True
+    )
+    assert result.stdout.splitlines()[-1] == str(arguments[:-1])
+
+
+def test_a_mistyped_command_is_met_with_the_nearest(did):
+    result = did("trian")
+    assert result.returncode == 2
+    assert "Did you mean 'train'?" in result.stderr
 
 
 def test_version(did):

@@ -98,7 +98,7 @@ def export(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write the encoder, the generator or the codes of a run to files other programs read.
+    """Write encoder, generator or codes to files for other programs.
 
     \b
     did export                                        all, into the folder of the latest run

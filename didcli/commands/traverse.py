@@ -98,7 +98,7 @@ def traverse(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show what each dimension of the codes does; print the path of the picture.
+    """Draw what each dimension does; print the path of the picture.
 
     \b
     did traverse                                all dimensions of the latest run, a PNG
