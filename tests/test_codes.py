@@ -110,6 +110,32 @@ def test_codes_open_as_their_schedules_say_and_noise_is_open_at_once():
     assert draws.ranges(config(), 0, CPU).tolist() == [1.0] * 6
 
 
+def test_codes_are_settled_once_later_ones_begin_to_open():
+    cfg = config(opening={1: LATER, 3: {100: 0.0, 300: 0.0, 400: 1.0}})
+    settled = {step: draws.settled_codes(cfg, step) for step in (0, 100, 101, 300, 301, 999)}
+    assert settled == {
+        0: [],
+        100: [],
+        101: [0, 2],
+        300: [0, 2],
+        301: [0, 1, 2],
+        999: [0, 1, 2],
+    }
+    assert draws.settled_codes(config(), 999) == []
+    # One that is a little open from the first step on is no later one.
+    assert draws.settled_codes(config(opening={1: {0: 0.5, 300: 1.0}}), 200) == []
+
+
+def test_a_settled_circular_code_is_seen_in_two_columns():
+    cfg = config(circular=[3, 1], opening={2: LATER})
+    columns = draws.seen_columns(cfg, draws.settled_codes(cfg, 200))
+    codes = torch.rand(50, 4)
+    moved = codes.clone()
+    moved[:, 2] = 0.0
+    differing = (draws.embed(cfg, codes) != draws.embed(cfg, moved)).any(dim=0)
+    assert sorted(columns) == [column for column in range(6) if not differing[column]]
+
+
 def test_only_open_codes_are_compared():
     cfg = config(opening={1: LATER, 3: {300: 0.0, 400: 1.0}})
     for step, codes in [(0, {0, 2}), (100, {0, 2}), (101, {0, 1, 2}), (400, {0, 1, 2, 3})]:

@@ -257,6 +257,44 @@ def test_codes_that_are_not_open_yet_do_nothing():
     assert 0 < caught[0][:, 2:4].abs().max() <= 0.5
 
 
+LATER = {2: {9: 0.0, 20: 1.0}, 3: {9: 0.0, 20: 1.0}}
+
+
+def test_l_k_is_the_error_of_what_e_was_when_codes_began_to_open():
+    method = model(lambda_k=1.0, opening=LATER, instance_noise=0.0)
+    for step in range(10):
+        assert "keeping" not in method.train_step(images(), rng(step), step)
+    kept, generator = copy.deepcopy(method.e_ema), copy.deepcopy(method.g)
+    caught = []
+    method.g.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0].detach()))
+    logs = method.train_step(images(), rng(), 10)
+    with torch.no_grad():
+        read = kept(generator(caught[0][:16]))[:, :2]
+    expected = (read - caught[0][:16, :2]).square().mean()
+    assert logs["keeping"].item() == pytest.approx(float(expected), rel=1e-5)
+    # It stays what it was then.
+    method.train_step(images(), rng(11), 11)
+    assert torch.equal(weights(method.e_kept), weights(kept))
+    assert not torch.equal(weights(method.e_ema), weights(kept))
+
+
+def test_l_k_reaches_g_in_proportion_to_its_weight_and_no_encoder():
+    settings = {"opening": LATER, "instance_noise": 0.0, "lambda_h": 0.0, "lambda_e": 0.0}
+    without, single, double = (
+        gradients_reaching_g(model(lambda_k={10: weight, 20: 0.0}, **settings))
+        for weight in (1e-9, 1.0, 2.0)
+    )
+    assert not torch.allclose(single, without)
+    assert torch.allclose(double - without, 2.0 * (single - without), atol=1e-6)
+
+    def encoder_after_a_step(weight: float) -> torch.Tensor:
+        method = model(lambda_k={10: weight, 20: 0.0}, **settings)
+        method.train_step(images(), rng(), 10)
+        return weights(method.e)
+
+    assert torch.equal(encoder_after_a_step(1.0), encoder_after_a_step(2.0))
+
+
 def test_before_its_ramp_l_h_trains_h_and_leaves_g_alone():
     later = {"lambda_h": {100: 0.0, 200: 1.0}}
     # Without instance noise, of which a step with H draws more.

@@ -13,6 +13,7 @@ here as follows.
           = -E||v_i - v_j||^2, i != j, the paper's formula alone             (contrast=push)
     L_enc = mean (E(x) - c)^2
     L_G   = adversarial + lambda_h L_H + lambda_e L_enc + lambda_o L_O + lambda_r L_rec
+            + lambda_k L_K
     H minimises L_H, E minimises L_enc + lambda_r L_rec, D minimises its adversarial loss plus a
     gradient penalty.
 
@@ -26,13 +27,17 @@ Ours, and off unless a preset asks for them:
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
     L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
             gives taken coordinate by coordinate
+    L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
+            open, E' being E as it was then
     g + leak (x - g), g = min(max(x, 0), 1), in the place of G's linear output x      (leak)
 
 L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for pairs that share
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, of unit length,
 says where the images differ. A learned H can tell dimensions apart however entangled they are;
 this one cannot, where factors are different parts of the image. L_rec shows real images to E,
-and to G what E has seen in them: the paradigm is then an adversarial autoencoder's.
+and to G what E has seen in them: the paradigm is then an adversarial autoencoder's. L_K holds G to
+what its first codes meant while it looks for a use of the new ones: E itself would follow G
+wherever it goes.
 """
 
 import copy
@@ -53,6 +58,8 @@ from didcli.nn.codes import (
     draw_pairs,
     embed,
     ranges,
+    seen_columns,
+    settled_codes,
     unembed,
     uniform,
     within_range,
@@ -97,6 +104,10 @@ class Config(CodeConfig):
     reconstructed: Count = 32
     """Images of the batch that L_rec takes."""
 
+    lambda_k: Schedule = 0.0
+    """Weight of L_K in G's loss: that the codes which opened first keep their meaning while others
+    open."""
+
     contrast: Literal["supcon", "pairwise", "push"] = "supcon"
     temperature: Rate = 0.2
     """Of supcon."""
@@ -132,7 +143,8 @@ class Config(CodeConfig):
 
 
 class Did(nn.Module):
-    """DiD on images of one shape. Networks: g, d, e, h, and the averages g_ema and e_ema."""
+    """DiD on images of one shape. Networks: g, d, e, h, the averages g_ema and e_ema, and e_kept,
+    which is e_ema at an earlier step."""
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -153,6 +165,8 @@ class Did(nn.Module):
         )
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
         self.e_ema = copy.deepcopy(self.e).requires_grad_(False)
+        if highest(config.lambda_k) > 0:
+            self.e_kept = copy.deepcopy(self.e_ema)
         betas = (config.beta1, config.beta2)
         encoders = nn.ModuleDict({"e": self.e, "h": self.h})
         self.optimisers = {
@@ -192,6 +206,9 @@ class Did(nn.Module):
         if len(clean) > len(generated):
             logs["overlap"] = self._overlap(clean, clean[len(generated) :])
             total = total + at(cfg.lambda_o, step) * logs["overlap"]
+        if settled := self._settle(step):
+            logs["keeping"] = self._keeping(fakes, drawn.codes, settled)
+            total = total + at(cfg.lambda_k, step) * logs["keeping"]
         if drawn.reconstructed:
             count = drawn.reconstructed
             error, outside = self._reconstruction(images[:count], reals[:count], drawn.reach, rng)
@@ -302,6 +319,20 @@ class Did(nn.Module):
         z = parallel.share(uniform((whole, cfg.noise_dim), images.device, rng))
         again = self.g(torch.cat((within_range(cfg, codes, reach), z), dim=1))
         return F.mse_loss(again, images), outside
+
+    def _settle(self, step: int) -> list[int]:
+        """The codes of L_K at `step`, for which E is kept when others begin to open."""
+        cfg = self.config
+        if highest(cfg.lambda_k) == 0:
+            return []
+        settled = settled_codes(cfg, step)
+        if settled and settled != settled_codes(cfg, step - 1):
+            self.e_kept.load_state_dict(self.e_ema.state_dict())
+        return settled if at(cfg.lambda_k, step) > 0 else []
+
+    def _keeping(self, fakes: Tensor, codes: Tensor, settled: list[int]) -> Tensor:
+        columns = seen_columns(self.config, settled)
+        return F.mse_loss(self.e_kept(fakes)[:, columns], codes[:, columns])
 
     def _contrast(self, firsts: Tensor, seconds: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
         """L_H of this process's pairs among those of all processes, and how well H names them."""

@@ -6,7 +6,7 @@ they are: `embed` and `unembed`.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -149,6 +149,22 @@ def open_codes(config: CodeConfig, step: int) -> list[int]:
 def reach_of(config: CodeConfig, code: int, step: int) -> float:
     """How far from 0 a code reaches at `step`, from 0, closed, to 1, open."""
     return at(config.opening[code], step) if code in config.opening else 1.0
+
+
+def settled_codes(config: CodeConfig, step: int) -> list[int]:
+    """The codes that were open when the latest ones began to open; none before any have."""
+    since = []
+    for code in range(config.latent_dim):
+        closed = [at for at, reach in config.opening.get(code, {}).items() if reach == 0.0]
+        since.append(max(closed) + 1 if closed else 0)
+    latest = max(first for first in since if first <= step)
+    return [code for code, first in enumerate(since) if first < latest]
+
+
+def seen_columns(config: CodeConfig, codes: Sequence[int]) -> list[int]:
+    """Where `embed` puts these codes: a circular one has its sine, too."""
+    sines = enumerate(config.circular, start=config.latent_dim)
+    return [*codes, *(column for column, code in sines if code in codes)]
 
 
 def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
