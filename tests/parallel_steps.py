@@ -31,6 +31,7 @@ CASES = [
             "reconstructed": 4,
             "circular": [1],
             "opening": {1: {0: 0.0, 4: 1.0}},
+            "lambda_k": 1.0,
         },
     ),
     ("did", {"lambda_r": 1.0, "reconstructed": 4, "polar": {2: 0}}),

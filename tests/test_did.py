@@ -119,6 +119,7 @@ def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
             "opening": {2: {1: 0.0, 2: 1.0}, 3: {1: 0.0, 2: 1.0}},
             "lambda_r": 1.0,
         },
+        {"lambda_k": 1.0, "circular": [0], "opening": {2: {0: 0.0, 1: 1.0}}},
         {"smooth": True},
     ],
     ids=str,
@@ -272,8 +273,11 @@ def test_l_k_is_the_error_of_what_e_was_when_codes_began_to_open():
         read = kept(generator(caught[0][:16]))[:, :2]
     expected = (read - caught[0][:16, :2]).square().mean()
     assert logs["keeping"].item() == pytest.approx(float(expected), rel=1e-5)
-    # It stays what it was then.
-    method.train_step(images(), rng(11), 11)
+    # It stays what it was then, in a run that goes on from a checkpoint, too.
+    resumed = model(lambda_k=1.0, opening=LATER, instance_noise=0.0)
+    resumed.load_state_dict(method.state_dict())
+    logs, again = (each.train_step(images(), rng(11), 11) for each in (method, resumed))
+    assert again["keeping"] == logs["keeping"]
     assert torch.equal(weights(method.e_kept), weights(kept))
     assert not torch.equal(weights(method.e_ema), weights(kept))
 
