@@ -75,12 +75,6 @@ def test_settings_that_contradict_each_other_are_refused(changes):
         did.Config(**changes)
 
 
-def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
-    labels = torch.tensor([0, 0, 1, 1])
-    assert did.naming_accuracy(torch.eye(2)[labels], labels).item() == 1.0
-    assert did.naming_accuracy(torch.eye(2)[[0, 1, 0, 1]], labels).item() == 0.0
-
-
 @pytest.mark.parametrize(
     "changes",
     [

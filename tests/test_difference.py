@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from didcli.nn.difference import DifferenceEncoder
+from didcli.nn.difference import DifferenceEncoder, naming_accuracy
 
 SHAPE = (1, 32, 32)
 
@@ -59,3 +59,9 @@ def test_concatenation_sees_more_than_the_difference(pair):
     h = encoder(difference="concat")
     before, after = pair
     assert not torch.allclose(h(before + 0.3, after + 0.3), h(before, after), atol=1e-3)
+
+
+def test_naming_accuracy_of_separate_and_of_mixed_embeddings():
+    labels = torch.tensor([0, 0, 1, 1])
+    assert naming_accuracy(torch.eye(2)[labels], labels).item() == 1.0
+    assert naming_accuracy(torch.eye(2)[[0, 1, 0, 1]], labels).item() == 0.0

@@ -41,7 +41,6 @@ wherever it goes.
 """
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
@@ -65,8 +64,9 @@ from didcli.nn.codes import (
     within_range,
 )
 from didcli.nn.decoders import image_decoder
-from didcli.nn.difference import Difference, DifferenceEncoder
+from didcli.nn.difference import Difference, DifferenceEncoder, naming_accuracy
 from didcli.nn.networks import Family, ImageEncoder
+from didcli.nn.noise import InstanceNoise
 from didcli.nn.schedules import Schedule, at, highest
 from didcli.nn.settings import Count, Momentum, Rate, Size, Steps
 from didcli.nn.steps import adam, descend, frozen, move_average, scale_rates
@@ -178,7 +178,7 @@ class Did(nn.Module):
     def train_step(self, images: Tensor, rng: torch.Generator, step: int) -> Mapping[str, Tensor]:
         cfg = self.config
         scale_rates(self.optimisers.values(), at(cfg.lr_factor, step))
-        noisy = _InstanceNoise(at(cfg.instance_noise, step), rng)
+        noisy = InstanceNoise(at(cfg.instance_noise, step), rng)
 
         drawn = self._draw(len(images), images.device, rng, step)
         clean = self.g(drawn.inputs)
@@ -365,33 +365,6 @@ class _Draw(NamedTuple):
     """Real images that L_rec takes, of this process."""
     reach: Tensor
     """How far from 0 each input reaches: (n + k + m,)."""
-
-
-def naming_accuracy(differences: Tensor, changed: Tensor) -> Tensor:
-    """Share of pairs whose nearest other pair has the same changed dimension; a scalar in [0, 1].
-
-    Chance is about 1/n. differences: (B, E) of unit length; changed: (B,).
-    """
-    similarity = differences @ differences.T
-    similarity.fill_diagonal_(-torch.inf)
-    return (changed[similarity.argmax(dim=1)] == changed).float().mean()
-
-
-class _InstanceNoise:
-    """Adds fresh N(0, sd^2) noise to each batch it is called with."""
-
-    def __init__(self, sd: float, rng: torch.Generator) -> None:
-        self.sd, self.rng = sd, rng
-
-    def __call__(self, images: Tensor) -> Tensor:
-        if self.sd == 0:
-            return images
-        # Laid out in memory as the images are: that decides which number goes to which pixel.
-        # Drawn in one line of memory: several times faster than into a tensor with strides.
-        size = (len(images) * parallel.processes(), *images.shape[1:])
-        line = images.new_empty(math.prod(size)).normal_(0.0, self.sd, generator=self.rng)
-        noise = line.as_strided(size, torch.empty_like(images).stride())
-        return images + parallel.share(noise)
 
 
 def _part(name: str, count: int, whole: int, weight: Schedule) -> int:

@@ -62,3 +62,13 @@ class DifferenceEncoder(nn.Module):
     def _features(self, images: Tensor) -> Tensor:
         features: Tensor = self.pool(self.trunk(images))
         return features.flatten(start_dim=1)
+
+
+def naming_accuracy(differences: Tensor, changed: Tensor) -> Tensor:
+    """Share of pairs whose nearest other pair has the same changed dimension; a scalar in [0, 1].
+
+    Chance is about 1/n. differences: (B, E) of unit length; changed: (B,).
+    """
+    similarity = differences @ differences.T
+    similarity.fill_diagonal_(-torch.inf)
+    return (changed[similarity.argmax(dim=1)] == changed).float().mean()
