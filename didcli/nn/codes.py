@@ -155,7 +155,7 @@ def settled_codes(config: CodeConfig, step: int) -> list[int]:
     """The codes that were open when the latest ones began to open; none before any have."""
     since = []
     for code in range(config.latent_dim):
-        closed = [at for at, reach in config.opening.get(code, {}).items() if reach == 0.0]
+        closed = [when for when, reach in config.opening.get(code, {}).items() if reach == 0.0]
         since.append(max(closed) + 1 if closed else 0)
     latest = max(first for first in since if first <= step)
     return [code for code, first in enumerate(since) if first < latest]
