@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -223,6 +224,22 @@ def test_a_run_is_scored_and_its_report_kept(tmp_path, monkeypatch):
     assert report["run"]["data_source"] == "random"
     assert report["versions"]["torch"]
     assert json.loads((run.path / "eval.json").read_text(encoding="utf-8")) == report
+
+
+def test_scores_of_other_metrics_stay_in_the_report(tmp_path, monkeypatch):
+    run = runs.open_run(make_run(tmp_path / "run"), device="cpu")
+    monkeypatch.setattr(run, "dataset", lambda *_: make_dataset())
+    first = engine.evaluate_run(run, ["mig"], FEW)
+    second = engine.evaluate_run(run, ["irs"], replace(FEW, threads=2))
+    assert second["scores"].keys() == {"irs"}  # what is printed is what was asked for
+    kept = json.loads((run.path / "eval.json").read_text(encoding="utf-8"))
+    assert kept["scores"] == {**first["scores"], **second["scores"]}
+    assert kept["details"].keys() == {"mig", "irs"}
+    assert len(kept["notes"]) == len(set(kept["notes"]))
+    assert set(kept["notes"]) == {*first["notes"], *second["notes"]}
+
+    third = engine.evaluate_run(run, ["irs"], replace(FEW, eval_seed=1))
+    assert json.loads((run.path / "eval.json").read_text(encoding="utf-8")) == third
 
 
 def test_scores_that_cannot_be_kept_are_not_lost(tmp_path, monkeypatch):

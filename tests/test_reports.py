@@ -44,3 +44,32 @@ def test_what_is_no_report_counts_as_none(tmp_path, content):
     (tmp_path / reports.FILE_NAME).write_text(json.dumps(content))
     assert reports.read_report(tmp_path) is None
     assert reports.steps_scored(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": {**RUN, "step": 8}},
+        {"run": {**RUN, "data_source": "official"}},
+        {"run": {**RUN, "checkpoint": "cd34"}},
+        {"protocol": {"bins": 10}},
+        {"versions": {"numpy": "3"}},
+        {"data": {"rows": 7}},
+    ],
+    ids=str,
+)
+def test_scores_of_another_evaluation_are_replaced(tmp_path, change):
+    reports.keep_report(tmp_path, REPORT)
+    other = {**REPORT, "scores": {"irs": 0.5}, **change}
+    reports.keep_report(tmp_path, other)
+    assert reports.read_report(tmp_path) == other
+
+
+def test_where_a_run_lies_does_not_matter_to_its_scores(tmp_path):
+    reports.keep_report(tmp_path, {**REPORT, "run": {**RUN, "path": "runs/a"}})
+    reports.keep_report(
+        tmp_path, {**REPORT, "scores": {"irs": 0.5}, "run": {**RUN, "path": "/mnt/runs/a"}}
+    )
+    report = reports.read_report(tmp_path)
+    assert report["scores"] == {**REPORT["scores"], "irs": 0.5}
+    assert report["run"]["path"] == "/mnt/runs/a"

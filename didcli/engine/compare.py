@@ -27,6 +27,7 @@ from didcli.engine.executors import Execute, Task, Watcher
 from didcli.engine.reports import has_checkpoint, read_report, steps_scored
 from didcli.errors import DidError, RunConflictError, RunError, StorageError, UsageError
 from didcli.io.atomic import write_text
+from didcli.metrics._protocol import deciding
 
 SPEC_NAME = "spec.yaml"
 TIMED_STEPS = 16
@@ -243,11 +244,6 @@ def seconds_left(standings: Sequence[Standing], speeds: Mapping[str, float | Non
     return total
 
 
-def without_threads(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a protocol that decides scores."""
-    return {key: value for key, value in protocol.items() if key != "threads"}
-
-
 def _with_train(config: RunConfig, **changes: Any) -> RunConfig:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
 
@@ -300,7 +296,7 @@ def _scores(job: Job) -> dict[str, float | None] | None:
     if report is None:
         return None
     there, wanted = report["scores"], job.evaluation.scores
-    if without_threads(report["protocol"]) != job.evaluation.protocol or set(wanted) - set(there):
+    if deciding(report["protocol"]) != job.evaluation.protocol or set(wanted) - set(there):
         return None
     return {key: there[key] for key in wanted}
 

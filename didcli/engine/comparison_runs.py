@@ -9,10 +9,11 @@ from didcli import registry
 from didcli.config import REPETITION, RunConfig, build, load_file
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
-from didcli.engine.compare import Job, without_threads
+from didcli.engine.compare import Job
 from didcli.engine.comparison_spec import EvalOptions, Evaluation
 from didcli.engine.reports import has_checkpoint, read_report, steps_scored
 from didcli.errors import RunError, UsageError
+from didcli.metrics._protocol import deciding
 
 MOST_SETTINGS = 3
 """In a label."""
@@ -72,7 +73,7 @@ def common_evaluation(reports: Mapping[Path, Mapping[str, Any]]) -> Evaluation:
         return Evaluation(tuple(names), EvalOptions())
     common = set.intersection(*(set(report["scores"]) for report in reports.values()))
     metrics = [name for name in names if set(registry.load("metrics", name).SCORES) <= common]
-    protocols = {folder: without_threads(each["protocol"]) for folder, each in reports.items()}
+    protocols = {folder: deciding(each["protocol"]) for folder, each in reports.items()}
     first, protocol = next(iter(protocols.items()))
     known = {key: protocol[key] for key in EvalOptions.model_fields if key in protocol}
     evaluation = Evaluation(tuple(metrics), EvalOptions.model_validate(known))

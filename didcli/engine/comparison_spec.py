@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from didcli import config, registry
 from didcli.config import Layer, RunConfig, Seed
 from didcli.errors import UsageError
-from didcli.metrics._protocol import DciBackend, EvaluationProtocol, SapConvention
+from didcli.metrics._protocol import DciBackend, EvaluationProtocol, SapConvention, deciding
 
 HINT = "examples/specs/ has a specification to start from."
 _SEED_PROBLEM = "train.seed: seeds: names them, the same for all entries"
@@ -69,9 +69,8 @@ class Evaluation:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """As `eval.json` has it, without `threads`, on which no score depends."""
-        protocol = EvaluationProtocol(**self.options.model_dump()).as_dict()
-        return {key: value for key, value in protocol.items() if key != "threads"}
+        """As `eval.json` has it, as far as it decides scores."""
+        return deciding(EvaluationProtocol(**self.options.model_dump()).as_dict())
 
     def flags(self) -> list[str]:
         """Options of `did eval` that ask for it."""

@@ -107,9 +107,8 @@ def evaluate_run(
     data_dir: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Score a run on the dataset it was trained on, and keep the report as its `eval.json`.
-
-    Where that cannot be written, a note says so.
+    """Score a run on the dataset it was trained on, and keep the report in its `eval.json`, beside
+    what is there of other metrics by the same protocol. Where it cannot be written, a note says so.
 
     The report has the keys of `evaluate`, and `run`: path, step, checkpoint, method, data source.
     Raises DataError when the factors of the dataset are not known.
@@ -152,7 +151,7 @@ def evaluate_run(
     }
     report["versions"]["torch"] = importlib.metadata.version("torch")
     try:
-        reports.write_report(run.path, report)
+        reports.keep_report(run.path, report)
     except StorageError as error:  # a colleague's run, a full disk: the scores are not lost by it
         report["notes"].append(f"the scores are not kept in the run folder: {error}")
     return report

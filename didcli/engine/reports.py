@@ -12,8 +12,22 @@ from typing import Any
 from didcli.engine import checkpoint as checkpoints
 from didcli.io.atomic import write_text
 from didcli.io.digests import digests
+from didcli.metrics._protocol import deciding
 
 FILE_NAME = "eval.json"
+BY_SCORE = ("scores", "scores_sd", "scores_per_seed", "chance", "details")
+"""Parts of a report that have a key for each score or metric."""
+
+
+def keep_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write the report, beside the scores of other metrics if they are of the same evaluation.
+
+    That is one of the same checkpoint on the same images, by the same protocol and with the same
+    versions of everything; scores of any other are replaced. Raises StorageError.
+    """
+    former = read_report(folder, report["run"]["checkpoint"])
+    same = former is not None and _evaluation(former) == _evaluation(report)
+    write_report(folder, _joined(former, report) if former is not None and same else report)
 
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> None:
@@ -52,6 +66,22 @@ def steps_scored(folder: Path) -> int:
     """Steps that the run had done when it was scored; 0 where no report says so."""
     report = read_report(folder)
     return 0 if report is None else int(report["run"]["step"])
+
+
+def _evaluation(report: Mapping[str, Any]) -> tuple[Any, ...]:
+    """All that scores depend on."""
+    run = {key: value for key, value in report["run"].items() if key != "path"}
+    return run, deciding(report["protocol"]), report.get("versions"), report.get("data")
+
+
+def _joined(former: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    """`report` with what `former` has of other metrics. What both have, they have alike."""
+    joined = dict(report)
+    for part in BY_SCORE:
+        if part in former or part in report:
+            joined[part] = {**former.get(part, {}), **report.get(part, {})}
+    joined["notes"] = list(dict.fromkeys([*former.get("notes", []), *report.get("notes", [])]))
+    return joined
 
 
 def _is_report(content: Any) -> bool:

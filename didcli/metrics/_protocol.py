@@ -48,6 +48,11 @@ class EvaluationProtocol:
         return asdict(self)
 
 
+def deciding(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a protocol as a dict, what decides scores: all but `threads`."""
+    return {key: value for key, value in protocol.items() if key != "threads"}
+
+
 @dataclass(frozen=True)
 class Result:
     """What `score` of a metric returns."""
