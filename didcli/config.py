@@ -8,7 +8,7 @@ pydantic is imported lazily: the command line imports this module for `--help`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -161,17 +161,22 @@ FREE_ON_RESUME = {
     )
 }
 """What may change when a run goes on: it decides how far and how fast, not where to."""
-REPETITION = FREE_ON_RESUME - {"train.steps", "train.precision"} | {"train.seed"}
+SAME_RESULT = FREE_ON_RESUME - {"train.steps", "train.precision"}
+"""In what runs may differ that end alike."""
+REPETITION = SAME_RESULT | {"train.seed"}
 """In what runs may differ that repeat one experiment."""
 
 
-def check_resumable(former: RunConfig, wanted: RunConfig) -> None:
-    """Raises UsageError, naming each setting whose change would make it another run."""
+def check_resumable(
+    former: RunConfig, wanted: RunConfig, free: Collection[str] = FREE_ON_RESUME
+) -> None:
+    """Raises UsageError, naming each setting, but those `free`, whose change would make it another
+    run."""
     before, after = former.flat(), wanted.flat()
     changed = [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
-        if key not in FREE_ON_RESUME and before.get(key) != after.get(key)
+        if key not in free and before.get(key) != after.get(key)
     ]
     if changed:
         raise UsageError(

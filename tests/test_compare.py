@@ -175,6 +175,7 @@ def test_one_that_fails_is_reported_and_the_others_go_on(jobs_of):
     assert [state for state in states(jobs) if state is State.done] == [State.done] * 3
     comparison = compare.collect(compare.examine(jobs))
     assert [(row.label, row.n) for row in comparison.rows] == [("DiD", 3), ("plain VAE", 0)]
+    assert "3 of the 3 runs of plain VAE failed" in comparison.notes[0]
     assert comparison_report.document(comparison, jobs, failures)["failed"][0]["seed"] == 0
 
 
@@ -212,6 +213,8 @@ def test_threads_and_steps_may_change_and_what_makes_another_run_may_not(jobs_of
     assert "plain" not in str(caught.value)
     with pytest.raises(UsageError, match=r"train\.steps: 4 are done -> 3"):
         compare.check_unchanged(jobs_of(SPEC.replace("steps: 4", "steps: 3")))
+    with pytest.raises(UsageError, match=r"train\.precision: 'auto' -> 'bf16'"):
+        compare.check_unchanged(jobs_of(SPEC.replace("{steps: 4}", "{steps: 4, precision: bf16}")))
 
 
 def test_what_has_no_checkpoint_yet_may_change(jobs_of):
@@ -240,12 +243,19 @@ def test_a_run_that_is_done_needs_no_checkpoint(jobs_of, finished, tmp_path):
         compare.check_unchanged(jobs_of(SPEC.replace("method.width: 4", "method.width: 8")))
     with pytest.raises(UsageError, match=r"train\.steps: 4 are done -> 3"):
         compare.check_unchanged(jobs_of(SPEC.replace("steps: 4", "steps: 3")))
-    # What has more to do, or to score, has nothing to go on from.
+    # What has more to do, or to score, has nothing to go on from, and is not thrown away unasked.
     for more in (("steps: 4", "steps: 6"), ("[mig]", "[mig, sap]"), ("points: 50", "points: 60")):
-        assert states(jobs_of(SPEC.replace(*more))) == [State.to_do] * 6
+        changed = jobs_of(SPEC.replace(*more))
+        with pytest.raises(UsageError, match=r"its checkpoint is gone") as caught:
+            compare.check_unchanged(changed)
+        assert "its eval.json is deleted" in caught.value.hint
+        assert states(changed) == [State.to_do] * 6
     (folders[0] / "config.yaml").write_text("a: [")
-    with pytest.raises(RunError, match=f"settings of {folders[0]} cannot be used"):
+    with pytest.raises(RunError, match=f"settings of {folders[0]} are lost"):
         comparison_runs.existing_jobs(folders)
+    (folders[0] / "config.yaml").unlink()
+    with pytest.raises(RunError, match=f"settings of {folders[0]} are lost"):
+        compare.check_unchanged(finished)  # whose scores are these?
 
 
 def test_a_damaged_run_is_left_to_did_train_to_explain(finished):

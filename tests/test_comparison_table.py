@@ -25,6 +25,16 @@ def comparison():
     return compare(["ours", "theirs"], runs_of("theirs", THEIRS) + runs_of("ours", OURS), ["mig"])
 
 
+def test_runs_that_are_missing_are_said():
+    """A method whose bad seeds diverge would look better than it is."""
+    found = compare(["a", "b"], runs_of("a", {0: 0.5, 2: 0.7}), ["mig"], {"a": 3, "b": 1})
+    assert [note.split(" failed")[0] for note in found.notes] == [
+        "1 of the 3 runs of a",
+        "1 of the 1 runs of b",
+    ]
+    assert compare(["a"], runs_of("a", {0: 0.5}), ["mig"], {"a": 1}).notes == ()
+
+
 def test_mean_sd_and_best_are_those_of_the_standard_library(comparison):
     ours, theirs = comparison.rows
     for row, values in ((ours, OURS.values()), (theirs, THEIRS.values())):

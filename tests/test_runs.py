@@ -82,6 +82,25 @@ def test_a_run_of_an_unknown_method_is_refused_as_a_run(tiny_run, tmp_path, monk
         runs.open_run(folder)
 
 
+def test_settings_are_those_of_the_checkpoint_or_of_their_file(tiny_run, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_run, folder)
+    settings = runs.open_run(tiny_run).config
+    (folder / "config.yaml").write_text("a: [")
+    assert runs.settings_of(folder) == settings
+    with pytest.raises(RunError, match="are lost") as caught:
+        runs.read_settings(folder)
+    assert "Delete config.yaml" in caught.value.hint
+    (folder / "checkpoint.safetensors").unlink()
+    with pytest.raises(RunError, match="are lost"):
+        runs.settings_of(folder)
+    (folder / "config.yaml").write_text(settings.to_yaml())
+    assert runs.settings_of(folder) == settings
+    (folder / "config.yaml").write_text(settings.to_yaml() + "later: {}\n")
+    with pytest.raises(RunError, match="another version|cannot be used"):
+        runs.settings_of(folder)
+
+
 def test_a_folder_that_holds_a_run_is_claimed_only_on_purpose(tiny_run, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(tiny_run, folder)

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from didcli.engine import runs, train
 from didcli.engine.comparison_spec import Evaluation, Spec, folder_name
 from didcli.engine.comparison_table import Comparison, Scored, compare
 from didcli.engine.executors import Execute, Task, Watcher
+from didcli.engine.reports import FILE_NAME as REPORT_NAME
 from didcli.engine.reports import has_checkpoint, read_report, steps_scored
 from didcli.errors import DidError, RunConflictError, RunError, StorageError, UsageError
 from didcli.io.atomic import write_text
@@ -121,13 +123,15 @@ def place(job: Job, *, threads: Callable[[int], int], device: str | None) -> Job
 
 
 def check_unchanged(jobs: Sequence[Job]) -> None:
-    """Raises UsageError where a folder holds a run of other settings, naming each."""
+    """Raises UsageError where a folder holds a run of other settings, or one without a checkpoint
+    that more is asked of, naming each."""
     changes = [line for job in jobs for line in _changes(job)]
     if changes:
         raise UsageError(
             "the specification asks for other runs than are there:\n"
             + "\n".join(f"  {line}" for line in changes),
-            hint="Give the entry another label:, or the comparison another --out.",
+            hint="Give the entry another label:, or the comparison another --out. A run without a "
+            f"checkpoint is trained again once its {REPORT_NAME} is deleted.",
         )
 
 
@@ -201,6 +205,7 @@ def collect(standings: Sequence[Standing]) -> Comparison:
             for job, scores in scored
         ],
         standings[0].job.evaluation.scores,
+        wanted=Counter(standing.job.label for standing in standings),
     )
 
 
@@ -251,19 +256,29 @@ def _with_train(config: RunConfig, **changes: Any) -> RunConfig:
 def _changes(job: Job) -> list[str]:
     """What the run in the job's folder would have to be other than it is; lines for people.
 
-    A run that has neither a checkpoint nor scores yet can become any other.
+    A run that has neither a checkpoint nor scores yet can become any other. A damaged checkpoint is
+    a matter for the run itself.
     """
-    if not (has_checkpoint(job.folder) or steps_scored(job.folder)):
+    has, scored = has_checkpoint(job.folder), steps_scored(job.folder)
+    if not (has or scored):
+        return []
+    step, wanted = _step(job.folder) or scored, job.config.train.steps
+    if has and not step:
         return []
     try:
-        former = settings.build([settings.load_file(job.folder / runs.CONFIG_NAME)])
-        settings.check_resumable(former, job.config)
+        free = settings.SAME_RESULT | {"train.steps"}
+        settings.check_resumable(runs.settings_of(job.folder), job.config, free)
     except UsageError as error:
         _, *lines = str(error).splitlines()
-        return [f"{job.folder}: {line.strip()}" for line in lines] or [f"{job.folder}: {error}"]
-    step = _step(job.folder) or steps_scored(job.folder)
-    if step > job.config.train.steps:
-        return [f"{job.folder}: train.steps: {step} are done -> {job.config.train.steps}"]
+        return [f"{job.folder}: {line.strip()}" for line in lines]
+    if step > wanted:
+        return [f"{job.folder}: train.steps: {step} are done -> {wanted}"]
+    if not has and step < wanted:
+        return [
+            f"{job.folder}: train.steps: {step} are done -> {wanted}, and its checkpoint is gone"
+        ]
+    if not has and _scores(job) is None:
+        return [f"{job.folder}: it lacks scores asked for, and its checkpoint is gone"]
     return []
 
 

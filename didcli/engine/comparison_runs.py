@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from didcli import registry
-from didcli.config import REPETITION, RunConfig, build, load_file
+from didcli.config import REPETITION, RunConfig
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
 from didcli.engine.compare import Job
@@ -99,21 +99,14 @@ def common_evaluation(reports: Mapping[Path, Mapping[str, Any]]) -> Evaluation:
 def _as_it_is(folder: Path) -> RunConfig:
     """Its settings, with the steps it has done in the place of those it was meant to do."""
     if has_checkpoint(folder):
-        described = checkpoints.describe(folder / checkpoints.FILE_NAME)
-        settings, step = described["config"], described["step"]
-    elif step := steps_scored(folder):
-        try:
-            settings = build([load_file(folder / runs.CONFIG_NAME)]).to_dict()
-        except UsageError as error:
-            raise RunError(
-                f"the settings of {folder} cannot be used: {error}",
-                hint="Leave this run out, or train it again.",
-            ) from error
+        step = int(checkpoints.describe(folder / checkpoints.FILE_NAME)["step"])
     else:
+        step = steps_scored(folder)
+    if not step:
         raise RunError(
             f"{folder} holds no trained run", hint="did runs lists those that there are."
         )
-    config = build([settings])
+    config = runs.settings_of(folder)
     return replace(config, train=replace(config.train, steps=step))
 
 

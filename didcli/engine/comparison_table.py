@@ -81,10 +81,22 @@ class Comparison:
         return sum(run.label == label for run in self.runs)
 
 
-def compare(labels: Sequence[str], runs: Sequence[Scored], scores: Sequence[str]) -> Comparison:
-    """Summarise the runs of each label, of which there may be none. labels, scores: not empty."""
+def compare(
+    labels: Sequence[str],
+    runs: Sequence[Scored],
+    scores: Sequence[str],
+    wanted: Mapping[str, int] | None = None,
+) -> Comparison:
+    """Summarise the runs of each label, of which there may be none. labels, scores: not empty.
+
+    wanted: how many runs of a label there should be; a note says of which there are fewer.
+    """
     rows = [_summary(label, score, labels[0], runs) for label in labels for score in scores]
-    notes = [*_notes_on_intervals(rows), *_notes_on_scores(rows, runs)]
+    notes = [
+        *_notes_on_missing(wanted or {}, runs),
+        *_notes_on_intervals(rows),
+        *_notes_on_scores(rows, runs),
+    ]
     return Comparison(tuple(labels), tuple(runs), tuple(scores), tuple(rows), tuple(notes))
 
 
@@ -161,6 +173,16 @@ def to_plain(comparison: Comparison) -> dict[str, Any]:
         "runs": [asdict(run) for run in comparison.runs],
         "notes": list(comparison.notes),
     }
+
+
+def _notes_on_missing(wanted: Mapping[str, int], runs: Sequence[Scored]) -> list[str]:
+    there = Counter(run.label for run in runs)
+    return [
+        f"{count - there[label]} of the {count} runs of {label} failed or are not done; all that is "
+        "said of it is of the others"
+        for label, count in wanted.items()
+        if there[label] < count
+    ]
 
 
 def _notes_on_intervals(rows: Sequence[Summary]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from didcli.config import Layer, RunConfig, build, load_file
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import reports
 from didcli.engine.device import choose_device
-from didcli.errors import DataError, DidError, RunConflictError, RunError, StorageError
+from didcli.errors import DataError, DidError, RunConflictError, RunError, StorageError, UsageError
 from didcli.interfaces import Dataset
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Run:
     ) -> None:
         """Raises RunError when the checkpoint does not fit the method it names."""
         self.path = path
-        self.config: RunConfig = _read_config(path, checkpoint)
+        self.config: RunConfig = checked_settings(path, checkpoint.config, checkpoint.versions)
         self.step = checkpoint.step
         self.digest = checkpoint.digest
         """SHA-256 of the checkpoint file, hexadecimal."""
@@ -165,13 +165,43 @@ def remove_unused(folder: Path) -> None:
         folder.rmdir()
 
 
+def settings_of(folder: Path) -> RunConfig:
+    """As the checkpoint has them: they are covered by its integrity. Those of `config.yaml` where
+    there is none.
+
+    Raises RunError where they are lost, or another version's.
+    """
+    if reports.has_checkpoint(folder):
+        described = checkpoints.describe(folder / checkpoints.FILE_NAME)
+        return checked_settings(folder, described.get("config", {}), described.get("versions", {}))
+    return checked_settings(folder, _config_file(folder))
+
+
+def checked_settings(
+    folder: Path, settings: Layer, versions: Mapping[str, str] | None = None
+) -> RunConfig:
+    """Of a run, as they were found. Raises RunError for those that this version does not know.
+
+    versions: of what wrote them, where that is known.
+    """
+    try:
+        return build([settings])
+    except DidError as error:
+        writer = (versions or {}).get("didcli", "unknown")
+        raise RunError(
+            f"the settings of {folder} cannot be used: {error}",
+            hint=f"They are of another version: didcli {writer}. Use that one, or train it again.",
+        ) from error
+
+
 def read_settings(folder: Path) -> Layer | None:
     """Of a run to go on with: its `config.yaml`, or what its checkpoint says where that is lost.
 
     None where there is neither. Whether they are those of the checkpoint is seen on resuming.
+    Raises RunError for a damaged file.
     """
     if (folder / CONFIG_NAME).exists():
-        return load_file(folder / CONFIG_NAME)
+        return _config_file(folder)
     if reports.has_checkpoint(folder):
         settings: Layer = checkpoints.describe(folder / checkpoints.FILE_NAME)["config"]
         return settings
@@ -283,16 +313,16 @@ def locked(folder: Path, *, new: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def _read_config(folder: Path, checkpoint: checkpoints.Checkpoint) -> RunConfig:
-    """The settings as the checkpoint has them: they are covered by its integrity."""
+def _config_file(folder: Path) -> Layer:
     try:
-        return build([checkpoint.config])
-    except DidError as error:
-        raise RunError(
-            f"the settings of {folder} cannot be used: {error}",
-            hint="It was written by another version: "
-            f"didcli {checkpoint.versions.get('didcli', 'unknown')}.",
-        ) from error
+        return load_file(folder / CONFIG_NAME)
+    except UsageError as error:
+        instead = (
+            f"Delete {CONFIG_NAME}: the checkpoint has the settings, too."
+            if reports.has_checkpoint(folder)
+            else "Put it back, or train the run again."
+        )
+        raise RunError(f"the settings of {folder} are lost: {error}", hint=instead) from error
 
 
 def _is_temporary(name: str) -> bool:

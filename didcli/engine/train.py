@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import didcli
-from didcli.config import RunConfig, build, check_resumable
+from didcli.config import RunConfig, check_resumable
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import device as devices
 from didcli.engine import processes, reports, runs
@@ -327,7 +327,7 @@ def _resume(out: Path, module: torch.nn.Module, config: RunConfig, dataset: Data
             hint=f"Pass --steps {loaded.step} or more.",
         )
     # config.yaml may have been changed since.
-    check_resumable(build([loaded.config]), config)
+    check_resumable(runs.checked_settings(out, loaded.config, loaded.versions), config)
     checkpoints.restore(module, loaded)
     return loaded.step
 
