@@ -376,8 +376,9 @@ def test_existing_runs_that_cannot_be_compared(finished, tmp_path):
     report = json.loads((folders[1] / "eval.json").read_text())
     report["protocol"]["bins"] = 10
     (folders[1] / "eval.json").write_text(json.dumps(report))
-    with pytest.raises(UsageError, match="not scored in one way: bins"):
+    with pytest.raises(UsageError, match="not scored in one way: bins") as caught:
         comparison_runs.existing_jobs(folders)
+    assert f"did eval {folders[1]} --metrics mig --train-points 100" in caught.value.hint
 
 
 def test_labels_of_existing_runs_are_what_tells_them_apart():

@@ -259,27 +259,31 @@ def _changes(job: Job) -> list[str]:
     A run that has neither a checkpoint nor scores yet can become any other. A damaged checkpoint is
     a matter for the run itself.
     """
-    has, scored = has_checkpoint(job.folder), steps_scored(job.folder)
-    if not (has or scored):
-        return []
-    step, wanted = _step(job.folder) or scored, job.config.train.steps
-    if has and not step:
-        return []
+    folder = job.folder
+    step = _step(folder) if has_checkpoint(folder) else steps_scored(folder)
+    changes = (_other_settings(job) or _impossible_work(job, step)) if step else []
+    return [f"{folder}: {change}" for change in changes]
+
+
+def _other_settings(job: Job) -> list[str]:
+    free = settings.SAME_RESULT | {"train.steps"}
     try:
-        free = settings.SAME_RESULT | {"train.steps"}
         settings.check_resumable(runs.settings_of(job.folder), job.config, free)
     except UsageError as error:
-        _, *lines = str(error).splitlines()
-        return [f"{job.folder}: {line.strip()}" for line in lines]
-    if step > wanted:
-        return [f"{job.folder}: train.steps: {step} are done -> {wanted}"]
-    if not has and step < wanted:
-        return [
-            f"{job.folder}: train.steps: {step} are done -> {wanted}, and its checkpoint is gone"
-        ]
-    if not has and _scores(job) is None:
-        return [f"{job.folder}: it lacks scores asked for, and its checkpoint is gone"]
+        return [line.strip() for line in str(error).splitlines()[1:]]
     return []
+
+
+def _impossible_work(job: Job, step: int) -> list[str]:
+    """What a run after `step` steps cannot become any more."""
+    steps = f"train.steps: {step} are done -> {job.config.train.steps}"
+    if step > job.config.train.steps:
+        return [steps]
+    if has_checkpoint(job.folder):
+        return []
+    if step < job.config.train.steps:
+        return [f"{steps}, and its checkpoint is gone"]
+    return ["it lacks scores asked for, and its checkpoint is gone"] * (_scores(job) is None)
 
 
 def _standing(job: Job) -> Standing:

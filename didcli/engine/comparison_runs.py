@@ -1,5 +1,6 @@
 """Compare runs that exist: which of them differ in nothing but their seed."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +87,8 @@ def common_evaluation(reports: Mapping[Path, Mapping[str, Any]]) -> Evaluation:
         if differing:
             raise UsageError(
                 f"{folder} and {first} were not scored in one way: {', '.join(differing)}",
-                hint=f"Score it again: did eval {folder}",
+                hint="Score it likewise: "
+                + shlex.join(["did", "eval", str(folder), *evaluation.flags()]),
             )
     if not metrics:
         raise UsageError(

@@ -178,8 +178,8 @@ def to_plain(comparison: Comparison) -> dict[str, Any]:
 def _notes_on_missing(wanted: Mapping[str, int], runs: Sequence[Scored]) -> list[str]:
     there = Counter(run.label for run in runs)
     return [
-        f"{count - there[label]} of the {count} runs of {label} failed or are not done; all that is "
-        "said of it is of the others"
+        f"{count - there[label]} of the {count} runs of {label} failed or are not done; "
+        "its row is of the others"
         for label, count in wanted.items()
         if there[label] < count
     ]
