@@ -321,9 +321,17 @@ def test_speed_comes_from_logs_and_before_there_are_any_from_a_few_steps(jobs_of
     assert compare.seconds_left(compare.examine(more), speeds | {"new": None}) is None
 
 
-def test_the_speed_of_what_diverges_is_not_known(jobs_of):
-    jobs = jobs_of(SPEC + "    set: {method.lr: 1e18}\n")
-    assert compare.seconds_per_step(compare.examine(jobs))["plain VAE"] is None
+def test_the_speed_of_what_cannot_start_is_not_known(jobs_of):
+    failed = []
+    speeds = compare.seconds_per_step(
+        compare.examine(jobs_of(SPEC.replace("log_every: 1, device: cpu", "device: mps"))),
+        on_failure=lambda label, error: failed.append((label, str(error))),
+    )
+    ((label, problem),) = failed
+    assert label == "plain VAE"
+    assert "mps" in problem
+    assert speeds["plain VAE"] is None
+    assert speeds["DiD"] > 0
 
 
 def test_tables_pictures_and_traversals_are_written(finished, tmp_path):

@@ -17,7 +17,7 @@ from didcli import cli
 from didcli.config import resolve
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs, train
-from didcli.errors import UsageError
+from didcli.errors import DataError, UsageError
 
 SPEC = f"""
 train: {{steps: 4}}
@@ -102,7 +102,8 @@ def test_a_dry_run_shows_how_far_each_run_is_and_changes_nothing(compared, few_i
     header, *lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert header == ["method", "state", "seed", "step", "s/step", "left"]
     assert lines[0][:4] == ["DiD", "done", "1", "4/4"]
-    assert lines[1] == ["broken", "to", "do", "1", "0/4", "-", "-"]
+    assert lines[1][:5] == ["broken", "to", "do", "1", "0/4"]
+    assert float(lines[1][5]) > 0
     assert lines[-1][:6] == ["2", "runs:", "1", "done,", "1", "to"]
 
     compare_here(folder / "spec.yaml", "--out", folder / "out", "--dry-run", "--json", "-q")
@@ -111,8 +112,24 @@ def test_a_dry_run_shows_how_far_each_run_is_and_changes_nothing(compared, few_i
     plan = json.loads(said.out)
     assert plan["jobs"][0]["state"] == "done"
     assert plan["jobs"][0]["seconds_per_step"] > 0
-    assert plan["training_seconds_left"] is None  # what diverges has no speed
+    speed = plan["jobs"][1]["seconds_per_step"]
+    assert plan["training_seconds_left"] == pytest.approx(4 * speed)
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+
+
+def test_a_dry_run_says_what_cannot_be_timed_and_why(compared, monkeypatch, capsys, tmp_path):
+    folder, _ = compared
+    with pytest.raises(UsageError, match=r"'cuda:7' is not there"):
+        compare_here(folder / "spec.yaml", "--out", tmp_path, "--dry-run", "--device", "cuda:7")
+
+    def absent(**_):
+        raise DataError("no images here", hint="fetch them")
+
+    monkeypatch.setattr("didcli.data.dsprites.load", absent)
+    compare_here(folder / "spec.yaml", "--out", folder / "out", "--dry-run")
+    said = capsys.readouterr()
+    assert "broken cannot be timed: no images here\nhint: fetch them" in said.err
+    assert said.out.splitlines()[2].split()[-2:] == ["-", "-"]
 
 
 def test_existing_runs_as_json(compared, few_images, capsys, tmp_path):

@@ -17,6 +17,7 @@ from conftest import TINY
 from didcli.config import RunConfig, resolve
 from didcli.data import dsprites
 from didcli.engine import reports, runs, train
+from didcli.engine.setup import Setup, step_generator
 from didcli.errors import DataError, DivergedError, RunError, UsageError
 
 
@@ -119,13 +120,13 @@ def test_a_run_does_not_go_on_with_other_images(tiny_config, data_dir, tmp_path,
 
 
 def test_divergence_keeps_the_last_good_checkpoint(tiny_config, data_dir, tmp_path, monkeypatch):
-    real_step = train._Trainer._step
+    real_step = Setup.step
 
     def step(self, number: int):
         losses = dict(real_step(self, number))
         return losses | ({"critic": torch.tensor(math.nan)} if number >= 3 else {})
 
-    monkeypatch.setattr(train._Trainer, "_step", step)
+    monkeypatch.setattr(Setup, "step", step)
     with pytest.raises(DivergedError, match=r"diverged by step 4: critic nan"):
         train.run(longer(tiny_config, steps=8), tmp_path / "run", data_dir=data_dir)
     assert runs.open_run(tmp_path / "run").step == 2
@@ -136,7 +137,7 @@ def test_weights_that_are_lost_are_not_saved_over_good_ones(
     tiny_config, data_dir, tmp_path, monkeypatch
 ):
     """Losses are of the weights before the update: they are the last to tell."""
-    real_step = train._Trainer._step
+    real_step = Setup.step
 
     def step(self, number: int):
         losses = real_step(self, number)
@@ -144,7 +145,7 @@ def test_weights_that_are_lost_are_not_saved_over_good_ones(
             self.module.e.head[3].bias.data[0] = math.nan
         return losses
 
-    monkeypatch.setattr(train._Trainer, "_step", step)
+    monkeypatch.setattr(Setup, "step", step)
     with pytest.raises(DivergedError, match=r"diverged by step 4: e\.head\.3\.bias") as caught:
         train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
     assert runs.open_run(tmp_path / "run").step == 2
@@ -155,7 +156,7 @@ def test_weights_that_are_lost_are_not_saved_over_good_ones(
 def test_divergence_before_the_first_checkpoint_promises_none(
     tiny_config, data_dir, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train._Trainer, "_step", lambda *_: {"critic": torch.tensor(math.inf)})
+    monkeypatch.setattr(Setup, "step", lambda *_: {"critic": torch.tensor(math.inf)})
     with pytest.raises(DivergedError) as caught:
         train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
     assert "kept" not in caught.value.hint
@@ -192,7 +193,7 @@ def test_a_collapsed_generator_is_said_and_a_healthy_one_is_not():
 
 def test_the_generator_of_a_step_is_a_function_of_seed_and_step():
     cpu = torch.device("cpu")
-    draw = lambda seed, step: torch.rand(4, generator=train.step_generator(seed, step, cpu))  # noqa: E731
+    draw = lambda seed, step: torch.rand(4, generator=step_generator(seed, step, cpu))  # noqa: E731
     assert torch.equal(draw(1, 2), draw(1, 2))
     assert not torch.equal(draw(1, 2), draw(2, 1))
     assert not torch.equal(draw(1, 2), draw(1, 3))

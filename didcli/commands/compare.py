@@ -12,7 +12,7 @@ import typer
 
 from didcli.commands import _options as options
 from didcli.commands._signals import Stop, graceful_stop
-from didcli.errors import RunError, UsageError
+from didcli.errors import DidError, RunError, UsageError
 
 if TYPE_CHECKING:
     from didcli.engine.compare import Failure, Job, Standing
@@ -99,10 +99,10 @@ def compare(
     threads = partial(_threads, threads_per_job, jobs or 1, executor)
     wanted = [engine.place(job, threads=threads, device=device) for job in wanted]
     engine.check_unchanged(wanted)
+    execute = _executor(executor, wanted, jobs)
     if dry_run:
         _show_plan(engine.examine(wanted), jobs or 1, data_dir, as_json, quiet)
         return
-    execute = _executor(executor, wanted, jobs)
     held = engine.claimed(out, text) if out is not None and text is not None else nullcontext()
     with held:
         with graceful_stop() as stop:
@@ -217,8 +217,13 @@ def _show_plan(
     def on_timing(label: str) -> None:
         options.say(f"timing a few steps of {label} ...", quiet)
 
+    def on_failure(label: str, error: DidError) -> None:
+        options.say(f"warning: {label} cannot be timed: {error}\nhint: {error.hint}", quiet)
+
     with options.data_progress(quiet) as on_data:
-        speeds = engine.seconds_per_step(standings, data_dir, on_timing=on_timing, on_data=on_data)
+        speeds = engine.seconds_per_step(
+            standings, data_dir, on_timing=on_timing, on_failure=on_failure, on_data=on_data
+        )
     total = engine.seconds_left(standings, speeds)
     if as_json:
         options.print_json(

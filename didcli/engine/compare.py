@@ -9,7 +9,6 @@ may be deleted, to keep or to pass on a comparison in a few kilobytes a run.
 import dataclasses
 import json
 import statistics
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import Any
 from didcli import config as settings
 from didcli.config import RunConfig
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import runs, train
+from didcli.engine import runs, timing
 from didcli.engine.comparison_spec import Evaluation, Spec, folder_name
 from didcli.engine.comparison_table import Comparison, Scored, compare
 from didcli.engine.executors import Execute, Task, Watcher
@@ -32,9 +31,6 @@ from didcli.io.atomic import write_text
 from didcli.metrics._protocol import deciding
 
 SPEC_NAME = "spec.yaml"
-TIMED_STEPS = 16
-"""Two log lines of eight steps, the first of which warms up. Eight, because methods have steps of
-different cost, such as a penalty at every fourth."""
 
 
 @dataclass(frozen=True)
@@ -214,12 +210,13 @@ def seconds_per_step(
     data_dir: Path | None = None,
     *,
     on_timing: Callable[[str], None] = lambda _label: None,
+    on_failure: Callable[[str, DidError], None] = lambda _label, _error: None,
     on_data: Callable[[int, int], None] | None = None,
 ) -> dict[str, float | None]:
     """By label: what the logs of its runs say or, before there are any, what a few steps take now.
 
     None where a few steps fail, and for finished runs without a log. on_timing: called with each
-    label that is going to be timed.
+    label that is going to be timed; on_failure: with one that cannot be, and why.
     """
     by_label: dict[str, list[Standing]] = {}
     for standing in standings:
@@ -234,7 +231,10 @@ def seconds_per_step(
         )
         if speeds[label] is None and any(standing.steps_left for standing in same):
             on_timing(label)
-            speeds[label] = _timed_seconds_per_step(config, data_dir, on_data)
+            try:
+                speeds[label] = timing.seconds_per_step(config, data_dir, on_data)
+            except DidError as error:
+                on_failure(label, error)
     return speeds
 
 
@@ -344,27 +344,6 @@ def _begin(job: Job) -> None:
             hint="Choose another --out.",
         ) from error
     write_text(job.folder / runs.CONFIG_NAME, job.config.to_yaml())
-
-
-def _timed_seconds_per_step(
-    config: RunConfig, data_dir: Path | None, on_data: Callable[[int, int], None] | None
-) -> float | None:
-    """Train a few steps, in a folder that is thrown away. None where that fails."""
-    short = _with_train(
-        config,
-        steps=TIMED_STEPS,
-        log_every=TIMED_STEPS // 2,
-        save_every=TIMED_STEPS,
-        picture_every=0,
-    )
-    watcher = train.Watcher(on_data=on_data)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            train.run(short, Path(folder) / "run", data_dir=data_dir, watcher=watcher)
-        except DidError:
-            return None
-        _warming_up, *timed = _logged(Path(folder) / "run", config.train.batch_size)
-    return _median(timed)
 
 
 def _logged(folder: Path, batch_size: int) -> list[float]:

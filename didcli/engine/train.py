@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -19,12 +19,12 @@ import torch
 import didcli
 from didcli.config import RunConfig, check_resumable
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import device as devices
 from didcli.engine import processes, reports, runs
+from didcli.engine.setup import Setup, set_up
 from didcli.engine.traverse import training_picture
 from didcli.errors import DivergedError, RunError
-from didcli.interfaces import Dataset, Method
-from didcli.io.atomic import write_text
+from didcli.io import pictures
+from didcli.io.atomic import write_bytes, write_text
 from didcli.nn import parallel
 
 COLLAPSE_FROM = 1_000
@@ -102,39 +102,30 @@ def run(
     kept. UsageError when resuming with settings that would make it another run.
     """
     watcher = watcher or Watcher()
-    # Setup.
     parallel.check_divisible(config.train.batch_size, "images of a batch (train.batch_size)")
-    device = _device(config.train.device)
-    precision = devices.choose_precision(config.train.precision, device)
-    threads = devices.choose_threads(config.train.threads, processes.local()[1])
-    torch.set_num_threads(threads)
     first = processes.is_first()
     new = first and runs.claim(out, resume=resume, force=force)
     with runs.locked(out, new=new) if first else nullcontext():
-        dataset = runs.load_dataset(config, data_dir, on_progress=watcher.on_data)
-        module = runs.build_method(config, dataset.image_shape)
-        # Channels last: convolutions in bfloat16 are fastest so, on CPUs and on GPUs.
-        module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        setup = set_up(config, data_dir, on_data=watcher.on_data)
         first_step = 0
         if force and first:
             runs.clear(out)
         if resume and reports.has_checkpoint(out):
-            first_step = _resume(out, module, config, dataset)
-        processes.check_equal(module, f"{first_step} {config.to_dict()} {dataset.source}")
+            first_step = _resume(out, setup)
+        source = setup.dataset.source
+        processes.check_equal(setup.module, f"{first_step} {config.to_dict()} {source}")
         if first:
             if not first_step:
                 reports.forget(out)
             write_text(out / runs.CONFIG_NAME, config.to_yaml())
-        trainer = _Trainer(module, dataset, config, out, device, precision, watcher)
-        where = devices.describe(device, precision, threads)
-        if parallel.processes() > 1:
-            where += f", {parallel.processes()} processes"
-        trainer.log_start(first_step, where)
+        trainer = _Trainer(setup, out, watcher)
+        trainer.log_start(first_step)
         # Where a dataset has something to say of itself: files left out, a doubtful origin.
-        for note in getattr(dataset, "notes", ()):
+        for note in getattr(setup.dataset, "notes", ()):
             trainer.warn(first_step, note)
         watcher.on_start(
-            f"{config.method.name} on {dataset.name} ({dataset.source}), {where}", first_step
+            f"{config.method.name} on {setup.dataset.name} ({source}), {setup.describe()}",
+            first_step,
         )
         return trainer.fit(first_step)
 
@@ -142,29 +133,18 @@ def run(
 class _Trainer:
     """The loop and what it writes. Knows no method by name."""
 
-    def __init__(
-        self,
-        module: torch.nn.Module,
-        dataset: Dataset,
-        config: RunConfig,
-        out: Path,
-        device: torch.device,
-        precision: torch.dtype,
-        watcher: Watcher,
-    ) -> None:
-        self.module, self.method = module, cast("Method", module)
-        self.dataset, self.config, self.out = dataset, config, out
-        self.device, self.precision, self.watcher = device, precision, watcher
+    def __init__(self, setup: Setup, out: Path, watcher: Watcher) -> None:
+        self.setup, self.out, self.watcher = setup, out, watcher
+        self.config, self.dataset, self.module = setup.config, setup.dataset, setup.module
         self.first = processes.is_first()
         """Whether this process writes."""
 
     def fit(self, first_step: int) -> Outcome:
         train = self.config.train
         clock = _Clock(train.batch_size, train.steps, first_step)
-        self.module.train()
         done = first_step
         for step in range(first_step, train.steps):
-            losses = self._step(step)
+            losses = self.setup.step(step)
             done = step + 1
             last = done == train.steps
             self.watcher.on_step(done)
@@ -189,17 +169,6 @@ class _Trainer:
         processes.any_of(False)
         return Outcome(self.out, done, finished=done == train.steps)
 
-    def _step(self, step: int) -> Mapping[str, torch.Tensor]:
-        """One batch and one update: a function of (seed, step) and of the weights, no more."""
-        train = self.config.train
-        rows = np.random.default_rng((train.seed, step)).integers(
-            len(self.dataset), size=train.batch_size
-        )
-        images = runs.to_unit_range(self.dataset.images(parallel.share(rows)), self.device)
-        rng = step_generator(train.seed, step, self.device)
-        with devices.autocast(self.device, self.precision):
-            return self.method.train_step(images, rng, step)
-
     def save(self, step: int) -> None:
         """Raises DivergedError, in every process, for weights that nothing can go on from."""
         state = checkpoints.state(self.module)
@@ -218,7 +187,7 @@ class _Trainer:
             versions=versions(),
         )
 
-    def log_start(self, step: int, where: str) -> None:
+    def log_start(self, step: int) -> None:
         """Begin log.jsonl, or drop the lines of steps that are going to be done again."""
         if not self.first:
             return
@@ -227,7 +196,11 @@ class _Trainer:
         kept = [line for line in lines if _step_of(line) <= step]
         write_text(path, "".join(f"{line}\n" for line in kept))
         self._write_log(
-            event="start", step=step, device=where, source=self.dataset.source, versions=versions()
+            event="start",
+            step=step,
+            device=self.setup.describe(),
+            source=self.dataset.source,
+            versions=versions(),
         )
 
     def _log(self, report: Report) -> None:
@@ -272,14 +245,9 @@ class _Trainer:
         if not self.first:
             return
         self.module.eval()
-        training_picture(self.method, self.dataset, self.device).save(self.out / runs.PICTURE_NAME)
+        sheet = training_picture(self.setup.method, self.dataset, self.setup.device)
+        write_bytes(self.out / runs.PICTURE_NAME, pictures.png_bytes(sheet))
         self.module.train()
-
-
-def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """The generator of one training step: the same for equal (seed, step), unrelated otherwise."""
-    state = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state) >> 1)  # MPS takes 63 bits
 
 
 def collapse(step: int, losses: Mapping[str, float]) -> str | None:
@@ -304,17 +272,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def _device(asked: str) -> torch.device:
-    if parallel.processes() == 1:
-        return devices.choose_device(asked)
-    device = devices.choose_shared_device(asked, *processes.local())
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # NCCL and the autograd threads work on the current one
-    return device
-
-
-def _resume(out: Path, module: torch.nn.Module, config: RunConfig, dataset: Dataset) -> int:
+def _resume(out: Path, setup: Setup) -> int:
     """Put the folder's checkpoint into the method; the number of steps it has done."""
+    config, dataset = setup.config, setup.dataset
     loaded = checkpoints.load(out / checkpoints.FILE_NAME)
     if loaded.source != dataset.source:
         raise RunError(
@@ -328,7 +288,7 @@ def _resume(out: Path, module: torch.nn.Module, config: RunConfig, dataset: Data
         )
     # config.yaml may have been changed since.
     check_resumable(runs.checked_settings(out, loaded.config, loaded.versions), config)
-    checkpoints.restore(module, loaded)
+    checkpoints.restore(setup.module, loaded)
     return loaded.step
 
 

@@ -1,0 +1,36 @@
+"""How long a training step takes on this machine."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from didcli.config import RunConfig
+from didcli.engine.setup import set_up
+
+PLACES = 4
+"""Steps of a method cost more once a loss has come in, or a code has opened: they are timed at the
+middle of each quarter of the run."""
+STEPS = 8
+"""At each place. Some have a penalty at every fourth step."""
+
+
+def seconds_per_step(
+    config: RunConfig,
+    data_dir: Path | None = None,
+    on_data: Callable[[int, int], None] | None = None,
+) -> float:
+    """The mean over the run, from a few steps of an untrained method; nothing is written.
+
+    on_data: as for `set_up`, which raises what this does.
+    """
+    setup = set_up(config, data_dir, on_data)
+    setup.step(0)  # the first one allocates memory and chooses kernels
+    seconds = 0.0
+    for place in range(PLACES):
+        first = config.train.steps * (2 * place + 1) // (2 * PLACES)
+        started = time.perf_counter()
+        for step in range(first, first + STEPS):
+            losses = setup.step(step)
+        float(next(iter(losses.values())))  # waits for the device
+        seconds += time.perf_counter() - started
+    return seconds / (PLACES * STEPS)
