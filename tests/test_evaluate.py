@@ -252,7 +252,7 @@ def test_codes_are_read_from_npz():
 
 def test_a_pickle_is_not_opened():
     file = npz(codes=np.array([object()] * 4), factors=grid())
-    with pytest.raises(DataError, match=r"z\.npz is not a file of codes"):
+    with pytest.raises(DataError, match=r"z\.npz is not .*: expected real numbers"):
         engine.read_code_table(file, "z.npz")
 
 
@@ -260,7 +260,7 @@ def test_a_pickle_is_not_opened():
     "content", [b"", b"<html>404</html>", b"PK\x03\x04 cut short", npz(z=np.ones(3)).getvalue()]
 )
 def test_what_is_no_file_of_codes_is_refused(content):
-    with pytest.raises(DataError, match=r"z\.npz is not a file of codes") as caught:
+    with pytest.raises(DataError, match=r"z\.npz is not what it should be") as caught:
         engine.read_code_table(io.BytesIO(content), "z.npz")
     assert "numpy.savez" in caught.value.hint
 
@@ -272,10 +272,23 @@ def test_a_damaged_member_is_refused():
         engine.read_code_table(io.BytesIO(bytes(content)), "z.npz")
 
 
+def test_codes_and_factors_may_be_transposed():
+    table = noisy()
+    file = npz(codes=np.asfortranarray(table.codes), factors=np.asfortranarray(table.factors))
+    assert (engine.read_code_table(file, "z.npz").codes == table.codes).all()
+
+
+@pytest.mark.parametrize("sizes", [[4.0, 3.0, np.nan], [4, 3, 5.5], [b"4", b"3", b"5"], 4])
+def test_sizes_that_are_no_whole_numbers_are_refused(sizes):
+    file = npz(codes=noisy().codes, factors=grid(), factor_sizes=sizes)
+    with pytest.raises(DataError, match=r"whole numbers|real numbers"):
+        engine.read_code_table(file, "z.npz")
+
+
 def test_a_bomb_is_not_unpacked(monkeypatch):
-    monkeypatch.setattr(engine, "LARGEST_CODE_FILE", 10_000)
+    monkeypatch.setattr(engine, "LARGEST_ARRAY", 10_000)
     file = io.BytesIO()
     np.savez_compressed(file, codes=np.zeros((1000, 10), np.float32), factors=np.zeros((1000, 2)))
     assert len(file.getvalue()) < 10_000
-    with pytest.raises(DataError, match=r"z\.npz unpacks to 56,\d\d\d bytes, too many"):
+    with pytest.raises(DataError, match=r"codes: expected real numbers in 10,000 bytes at most"):
         engine.read_code_table(io.BytesIO(file.getvalue()), "z.npz")
