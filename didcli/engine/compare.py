@@ -260,7 +260,7 @@ def _changes(job: Job) -> list[str]:
     if not (has_checkpoint(job.folder) or steps_scored(job.folder)):
         return []
     try:
-        former = settings.build([settings.load_file(job.folder / runs.CONFIG_NAME)])
+        former = settings.build([settings.load_file(job.folder / settings.CONFIG_NAME)])
         settings.check_resumable(former, job.config)
     except UsageError as error:
         _, *lines = str(error).splitlines()
@@ -312,7 +312,7 @@ def _task(standing: Standing, data_dir: Path | None) -> Task:
     common = ["--device", job.config.train.device, "--threads", str(job.config.train.threads)]
     if data_dir is not None:
         common += ["--data-dir", str(data_dir.expanduser().resolve())]
-    settings_file = str(folder / runs.CONFIG_NAME)
+    settings_file = str(folder / settings.CONFIG_NAME)
     training = ["train", "--config", settings_file, "--out", str(folder), "--resume"]
     scoring = ["eval", str(folder), *job.evaluation.flags()]
     commands = [training, scoring] if standing.steps_left else [scoring]
@@ -328,7 +328,7 @@ def _begin(job: Job) -> None:
             f"cannot make the run folder {job.folder}: {error.strerror}",
             hint="Choose another --out.",
         ) from error
-    write_text(job.folder / runs.CONFIG_NAME, job.config.to_yaml())
+    write_text(job.folder / settings.CONFIG_NAME, job.config.to_yaml())
 
 
 def _timed_seconds_per_step(

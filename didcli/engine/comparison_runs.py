@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from didcli import registry
-from didcli.config import REPETITION, RunConfig, build, load_file
+from didcli.config import CONFIG_NAME, REPETITION, RunConfig, build, load_file
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import runs
 from didcli.engine.compare import Job, without_threads
 from didcli.engine.comparison_spec import EvalOptions, Evaluation
 from didcli.engine.reports import has_checkpoint, read_report, steps_scored
@@ -102,7 +101,7 @@ def _as_it_is(folder: Path) -> RunConfig:
         settings, step = described["config"], described["step"]
     elif step := steps_scored(folder):
         try:
-            settings = build([load_file(folder / runs.CONFIG_NAME)]).to_dict()
+            settings = build([load_file(folder / CONFIG_NAME)]).to_dict()
         except UsageError as error:
             raise RunError(
                 f"the settings of {folder} cannot be used: {error}",

@@ -4,14 +4,15 @@ Settings and scores outlive the checkpoint, which is hundreds of times as large:
 checkpoint has been deleted keeps its place in a comparison.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from didcli.engine import checkpoint as checkpoints
+from didcli.engine import checkpoint_header as checkpoints
 from didcli.io.atomic import write_text
-from didcli.io.digests import digests
 
 FILE_NAME = "eval.json"
 
@@ -31,7 +32,7 @@ def read_report(folder: Path, digest: str | None = None) -> dict[str, Any] | Non
     try:
         report = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         if digest is None and has_checkpoint(folder):
-            digest = digests(folder / checkpoints.FILE_NAME).sha256
+            digest = _sha256(folder / checkpoints.FILE_NAME)
     except (OSError, ValueError):
         return None
     if not _is_report(report):
@@ -52,6 +53,20 @@ def steps_scored(folder: Path) -> int:
     """Steps that the run had done when it was scored; 0 where no report says so."""
     report = read_report(folder)
     return 0 if report is None else int(report["run"]["step"])
+
+
+def _sha256(path: Path) -> str:
+    """Of a file that is read once in a process, unless it changes: checkpoints are large."""
+    status = path.stat()
+    # A checkpoint that replaces another one has a new number, whatever its clock says.
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _sha256_in_state(path, state)
+
+
+@cache
+def _sha256_in_state(path: Path, _state: tuple[int, ...]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_report(content: Any) -> bool:

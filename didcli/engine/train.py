@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import didcli
-from didcli.config import RunConfig, build, check_resumable
+from didcli.config import CONFIG_NAME, RunConfig, build, check_resumable
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import device as devices
 from didcli.engine import processes, reports, runs
@@ -124,7 +124,7 @@ def run(
         if first:
             if not first_step:
                 reports.forget(out)
-            write_text(out / runs.CONFIG_NAME, config.to_yaml())
+            write_text(out / CONFIG_NAME, config.to_yaml())
         trainer = _Trainer(module, dataset, config, out, device, precision, watcher)
         where = devices.describe(device, precision, threads)
         if parallel.processes() > 1:
@@ -262,7 +262,7 @@ class _Trainer:
         self._write_log(event="diverged", step=step, text=shown)
         hint = (
             "Begin anew with lower learning rates: did train --config "
-            f"{self.out / runs.CONFIG_NAME} --set method.KEY=VALUE"
+            f"{self.out / CONFIG_NAME} --set method.KEY=VALUE"
         )
         if reports.has_checkpoint(self.out):
             hint += f". The last good checkpoint is kept, for did traverse {self.out}."
