@@ -225,6 +225,17 @@ def test_a_run_is_scored_and_its_report_kept(tmp_path, monkeypatch):
     assert json.loads((run.path / "eval.json").read_text(encoding="utf-8")) == report
 
 
+def test_what_is_to_be_known_of_the_dataset_is_said_and_kept(tmp_path, monkeypatch):
+    run = runs.open_run(make_run(tmp_path / "run"), device="cpu")
+    dataset = make_dataset()
+    dataset.notes = ("1 of 24 images cannot be read",)
+    monkeypatch.setattr(run, "dataset", lambda *_: dataset)
+    report = engine.evaluate_run(run, ["mig"], FEW)
+    assert report["notes"][0] == "1 of 24 images cannot be read"
+    kept = json.loads((run.path / "eval.json").read_text(encoding="utf-8"))
+    assert kept["run"]["data_notes"] == ["1 of 24 images cannot be read"]
+
+
 def test_scores_that_cannot_be_kept_are_not_lost(tmp_path, monkeypatch):
     run = runs.open_run(make_run(tmp_path / "run"), device="cpu")
     monkeypatch.setattr(run, "dataset", lambda *_: make_dataset())

@@ -54,6 +54,7 @@ def test_a_checkpoint_is_read_once_for_as_long_as_it_stays(tmp_path, monkeypatch
         {**REPORT, "run": {**RUN, "step": True}},
         {**REPORT, "run": {**RUN, "step": -4}},
         {**REPORT, "run": {"checkpoint": "ab12"}},
+        {**REPORT, "run": {**RUN, "data_notes": None}},
         {**REPORT, "scores": []},
         {**REPORT, "scores": {"mig": "high"}},
         {**REPORT, "protocol": None},

@@ -141,6 +141,7 @@ def evaluate_run(
     codes = encode_dataset(run, dataset, on_encode)
     table = code_table(codes, dataset.factors, dataset.factor_sizes, dataset.factor_names)
     report = evaluate(table, metrics, protocol, shuffled=shuffled, on_progress=on_progress)
+    report["notes"] = [*dataset.notes, *report["notes"]]
     report["run"] = {
         "path": str(run.path),
         "step": run.step,
@@ -148,6 +149,7 @@ def evaluate_run(
         "method": run.config.method.name,
         "dataset": dataset.name,
         "data_source": dataset.source,
+        "data_notes": list(dataset.notes),
         "training_seed": run.config.train.seed,
         "precision": "float32",
     }

@@ -77,6 +77,7 @@ def _is_report(content: Any) -> bool:
             isinstance(run["checkpoint"], str)
             and type(run["step"]) is int
             and run["step"] > 0
+            and isinstance(run.get("data_notes", []), list)
             and isinstance(protocol, dict)
             and all(type(score) in {float, int, type(None)} for score in scores.values())
         )

@@ -130,8 +130,7 @@ def run(
         if parallel.processes() > 1:
             where += f", {parallel.processes()} processes"
         trainer.log_start(first_step, where)
-        # Where a dataset has something to say of itself: files left out, a doubtful origin.
-        for note in getattr(dataset, "notes", ()):
+        for note in dataset.notes:
             trainer.warn(first_step, note)
         watcher.on_start(
             f"{config.method.name} on {dataset.name} ({dataset.source}), {where}", first_step
