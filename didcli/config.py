@@ -28,6 +28,9 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 """What torch takes."""
 Layer = Mapping[str, Any]
 
+CONFIG_NAME = "config.yaml"
+"""The settings in a run folder."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:

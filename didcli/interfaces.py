@@ -27,6 +27,9 @@ class Dataset(Protocol):
     """Empty where the factors are not known."""
     factor_sizes: tuple[int, ...]
     """Number of values of each factor."""
+    notes: tuple[str, ...]
+    """What whoever uses it must know, a sentence each: files left out, an origin that cannot be
+    verified. Every command that reads images or scores of the set says it."""
 
     @property
     def factors(self) -> "NDArray[np.int64]":

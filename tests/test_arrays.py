@@ -284,6 +284,9 @@ def test_npz_comes_in_slabs(tmp_path, monkeypatch, version, slab_bytes):
         (npy(HEADER.replace("False", "True"), VALUES.tobytes()), "expected C order"),
         (npy(HEADER.replace("|u1", "|O"), VALUES.tobytes()), "got object"),
         (npy(HEADER + " " * 20_000, VALUES.tobytes()), "is not what it should be"),
+        (npy("((", VALUES.tobytes()), "a header that cannot be read"),  # numpy: TokenError
+        (npy(HEADER.replace("'|u1'", "()"), VALUES.tobytes()), "a header that"),  # IndexError
+        (npy(HEADER.replace("'shape'", "b'shape'"), b""), "a header that"),  # TypeError
         (npy(HEADER, VALUES.tobytes(), version=3)[:6] + b"\x09\x00", "npy version"),
     ],
 )
@@ -329,6 +332,59 @@ def test_an_encrypted_member_is_refused(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(raw)
     refused(npz_slabs, path, "encrypted")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("slab_bytes", [1, 3000, 2**26])
+def test_an_array_of_unknown_shape_is_read_in_either_order(
+    tmp_path, monkeypatch, order, slab_bytes
+):
+    monkeypatch.setattr(arrays, "SLAB_BYTES", slab_bytes)
+    path = tmp_path / "file.npz"
+    write_npz(path, np.asarray(VALUES, order=order))
+    np.testing.assert_array_equal(arrays.npz_array(path, "imgs", VALUES.nbytes, ""), VALUES)
+
+
+@pytest.mark.parametrize(
+    ("member", "match"),
+    [
+        (npy(HEADER, VALUES.tobytes()[:-1]), "expected 6,144 bytes, got 6,143"),
+        (npy(HEADER.replace("96", "95"), VALUES.tobytes()), "expected 6,080 bytes, got 6,144"),
+        (npy(HEADER.replace("96", "97"), bytes(97 * 64)), r"in 6,144 bytes at most, got uint8"),
+        (npy(HEADER.replace("96", "999999999999999"), b""), "bytes at most"),
+        (npy(HEADER.replace("96", "0"), b""), "bytes at most"),
+        (npy(HEADER.replace("96, 8, 8", "-96, -8, 8"), VALUES.tobytes()), "not what it should be"),
+        (npy(HEADER.replace("96, 8, 8", ""), b"1"), "expected real numbers"),
+        (npy(HEADER.replace("|u1", "|O"), bytes(48)), "expected real numbers"),
+        (npy(HEADER.replace("|u1", "|S1"), VALUES.tobytes()), "expected real numbers"),
+    ],
+)
+def test_an_array_of_unknown_shape_is_bounded(tmp_path, member, match):
+    path = tmp_path / "file"
+    zipped(path, member)
+    with pytest.raises(DataError, match=match) as caught:
+        arrays.npz_array(path, "imgs", VALUES.nbytes, "Save it again")
+    assert caught.value.hint == "Save it again"
+
+
+def test_an_open_file_is_read_as_its_path_is(tmp_path):
+    path = tmp_path / "file.npz"
+    write_npz(path)
+    with path.open("rb") as file:
+        source = arrays.OpenFile(file, "stdin")
+        assert arrays.npz_names(source, "") == ["imgs"]
+        np.testing.assert_array_equal(read(npz_slabs, source), VALUES)
+        with pytest.raises(DataError, match=r"^stdin is not what it should be: there is no"):
+            arrays.npz_declared(source, "other", "")
+
+
+@pytest.mark.parametrize("descr", ["<U1", ">U1"])
+def test_characters_that_there_are_none_of_are_refused(tmp_path, descr):
+    path = tmp_path / "file"
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': (3,), }}"
+    zipped(path, npy(header, b"\x7f" * 12))
+    with pytest.raises(DataError, match="no character of such a number"):
+        arrays.npz_texts(path, "imgs", "")
 
 
 # ---------------------------------------------------------------------------- npy

@@ -37,6 +37,13 @@ def test_sizes_whose_product_overflows_are_no_grid():
     assert not code_table(CODES, FACTORS, (2**40, 2**40, 2**40)).is_complete_grid
 
 
+def test_whole_floats_and_booleans_are_numbers():
+    table = code_table(CODES, FACTORS.astype(np.float16), [4.0, 3.0, 5.0])
+    assert (table.factors == FACTORS).all()
+    assert table.factor_sizes == SIZES
+    assert code_table(CODES, FACTORS > 1).factor_sizes == (2, 2, 2)
+
+
 def test_a_factor_of_one_value_is_left_out_and_named():
     factors = np.insert(FACTORS, 1, 0, axis=1)
     table = code_table(CODES, factors, (4, 1, 3, 5), ("shape", "colour", "size", "angle"))
@@ -64,6 +71,14 @@ def test_codes_that_are_not_finite_in_float32_are_refused(bad):
         (CODES, FACTORS[1:], None, "not \\(60, factors\\)"),
         (CODES, FACTORS + 0.5, None, "not whole numbers"),
         (CODES, FACTORS.astype(str), None, "not whole numbers"),
+        (CODES, np.where(FACTORS, FACTORS, np.nan), None, "not whole numbers"),
+        (CODES, FACTORS * 2.0**63, None, "not whole numbers of 64 bits"),
+        (CODES, np.where(FACTORS, np.inf, 0), None, "not whole numbers of 64 bits"),
+        (CODES, FACTORS.astype(np.uint64) << 62, None, "not whole numbers of 64 bits"),
+        (CODES, FACTORS, (4, 3, "5"), "factor sizes of type .* are not whole numbers"),
+        (CODES, FACTORS, (4, 3, np.nan), "factor sizes of type float64 are not whole numbers"),
+        (CODES, FACTORS, (4, 3, 5.5), "factor sizes of type float64 are not whole numbers"),
+        (CODES, FACTORS << 40, [2**43] * 3, "values up to 3,298,534,883,328, where 16,383 is"),
         (CODES, FACTORS, (4, 3), "2 factor sizes for 3 factors"),
         (CODES, FACTORS, (4, 2, 5), "factor 1 has 2 values but holds numbers from 0 to 2"),
         (CODES, FACTORS - 1, SIZES, "from -1"),

@@ -272,6 +272,17 @@ def test_runs_on_other_images_are_not_compared(finished):
         compare.collect(compare.examine(finished))
 
 
+def test_what_is_to_be_known_of_the_dataset_is_said_once(finished):
+    before = compare.collect(compare.examine(finished)).notes
+    for job in finished:
+        report = json.loads((job.folder / "eval.json").read_text())
+        assert report["run"]["data_notes"] == []
+        report["run"]["data_notes"] = ["1 of 24 images cannot be read"]
+        (job.folder / "eval.json").write_text(json.dumps(report))
+    after = compare.collect(compare.examine(finished)).notes
+    assert after == ("1 of 24 images cannot be read", *before)
+
+
 def test_the_folder_is_held_and_keeps_the_specification(tmp_path):
     out = tmp_path / "out"
     with (

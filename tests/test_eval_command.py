@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -121,6 +122,19 @@ def damaged(codes, tmp_path):
     return ("--codes", str(file))
 
 
+def cannot_be_unpacked(codes, tmp_path):
+    """Its deflate stream is no such stream: zlib says so, not zipfile."""
+    file = tmp_path / "bad.npz"
+    with np.load(codes) as arrays:
+        np.savez_compressed(file, **arrays)
+    content = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        start = archive.getinfo("codes.npy").header_offset
+    content[start + 100 : start + 140] = b"\xff" * 40
+    file.write_bytes(content)
+    return ("--codes", str(file))
+
+
 def not_finite(_, tmp_path):
     file = tmp_path / "nan.npz"
     np.savez(file, codes=np.full((60, 2), np.nan), factors=grid())
@@ -139,7 +153,8 @@ def not_finite(_, tmp_path):
         (lambda *_: ("a", "b"), 2, "one run at a time"),
         (lambda *_: ("--select", "udr"), 2, "two runs or more"),
         (lambda *_: ("--codes", "nowhere.npz"), 3, "cannot read nowhere.npz"),
-        (damaged, 3, "is not a file of codes"),
+        (damaged, 3, "is not what it should be"),
+        (cannot_be_unpacked, 3, "is not what it should be: Error -3 while decompressing"),
         (not_finite, 3, "120 codes are not finite"),
         (lambda _, tmp: ("--runs-dir", str(tmp)), 4, "no run under"),
         (lambda *_: ("no/such/run",), 4, "no run folder"),

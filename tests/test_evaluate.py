@@ -242,6 +242,17 @@ def test_scores_of_other_metrics_stay_in_the_report(tmp_path, monkeypatch):
     assert json.loads((run.path / "eval.json").read_text(encoding="utf-8")) == third
 
 
+def test_what_is_to_be_known_of_the_dataset_is_said_and_kept(tmp_path, monkeypatch):
+    run = runs.open_run(make_run(tmp_path / "run"), device="cpu")
+    dataset = make_dataset()
+    dataset.notes = ("1 of 24 images cannot be read",)
+    monkeypatch.setattr(run, "dataset", lambda *_: dataset)
+    report = engine.evaluate_run(run, ["mig"], FEW)
+    assert report["notes"][0] == "1 of 24 images cannot be read"
+    kept = json.loads((run.path / "eval.json").read_text(encoding="utf-8"))
+    assert kept["run"]["data_notes"] == ["1 of 24 images cannot be read"]
+
+
 def test_scores_that_cannot_be_kept_are_not_lost(tmp_path, monkeypatch):
     run = runs.open_run(make_run(tmp_path / "run"), device="cpu")
     monkeypatch.setattr(run, "dataset", lambda *_: make_dataset())
@@ -269,7 +280,7 @@ def test_codes_are_read_from_npz():
 
 def test_a_pickle_is_not_opened():
     file = npz(codes=np.array([object()] * 4), factors=grid())
-    with pytest.raises(DataError, match=r"z\.npz is not a file of codes"):
+    with pytest.raises(DataError, match=r"z\.npz is not .*: expected real numbers"):
         engine.read_code_table(file, "z.npz")
 
 
@@ -277,7 +288,7 @@ def test_a_pickle_is_not_opened():
     "content", [b"", b"<html>404</html>", b"PK\x03\x04 cut short", npz(z=np.ones(3)).getvalue()]
 )
 def test_what_is_no_file_of_codes_is_refused(content):
-    with pytest.raises(DataError, match=r"z\.npz is not a file of codes") as caught:
+    with pytest.raises(DataError, match=r"z\.npz is not what it should be") as caught:
         engine.read_code_table(io.BytesIO(content), "z.npz")
     assert "numpy.savez" in caught.value.hint
 
@@ -289,10 +300,23 @@ def test_a_damaged_member_is_refused():
         engine.read_code_table(io.BytesIO(bytes(content)), "z.npz")
 
 
+def test_codes_and_factors_may_be_transposed():
+    table = noisy()
+    file = npz(codes=np.asfortranarray(table.codes), factors=np.asfortranarray(table.factors))
+    assert (engine.read_code_table(file, "z.npz").codes == table.codes).all()
+
+
+@pytest.mark.parametrize("sizes", [[4.0, 3.0, np.nan], [4, 3, 5.5], [b"4", b"3", b"5"], 4])
+def test_sizes_that_are_no_whole_numbers_are_refused(sizes):
+    file = npz(codes=noisy().codes, factors=grid(), factor_sizes=sizes)
+    with pytest.raises(DataError, match=r"whole numbers|real numbers"):
+        engine.read_code_table(file, "z.npz")
+
+
 def test_a_bomb_is_not_unpacked(monkeypatch):
-    monkeypatch.setattr(engine, "LARGEST_CODE_FILE", 10_000)
+    monkeypatch.setattr(engine, "LARGEST_ARRAY", 10_000)
     file = io.BytesIO()
     np.savez_compressed(file, codes=np.zeros((1000, 10), np.float32), factors=np.zeros((1000, 2)))
     assert len(file.getvalue()) < 10_000
-    with pytest.raises(DataError, match=r"z\.npz unpacks to 56,\d\d\d bytes, too many"):
+    with pytest.raises(DataError, match=r"codes: expected real numbers in 10,000 bytes at most"):
         engine.read_code_table(io.BytesIO(file.getvalue()), "z.npz")

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from didcli.config import CONFIG_NAME
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import executors, runs
 from didcli.engine.executors import Task, Watcher, run_locally
@@ -71,8 +72,8 @@ def endless(make_task, tiny_run, tiny_config, data_dir):
     folder = make_task("run").folder
     steps = dataclasses.replace(tiny_config.train, steps=1_000_000)
     config = dataclasses.replace(tiny_config, train=steps)
-    (folder / runs.CONFIG_NAME).write_text(config.to_yaml())
-    settings = ("--config", str(folder / runs.CONFIG_NAME), "--data-dir", str(data_dir))
+    (folder / CONFIG_NAME).write_text(config.to_yaml())
+    settings = ("--config", str(folder / CONFIG_NAME), "--data-dir", str(data_dir))
     return Task("run", folder, (("train", *settings, "--out", str(folder), "--resume"), FINE))
 
 

@@ -157,6 +157,14 @@ def test_broken_images_are_named_and_counted_even_in_json(run, photos, tmp_path)
     assert (tmp_path / "größe.csv").read_text(encoding="utf-8").count("\n") == 600
 
 
+def test_what_is_to_be_known_of_the_dataset_is_said_even_in_json(run, dataset, tmp_path):
+    dataset.notes = ("1 of 24 images cannot be read",)
+    result = call(run, "--what", "codes", "--limit", 9, "-o", tmp_path / "z.csv", "--json")
+    assert "note: 1 of 24 images cannot be read" in result.stderr
+    (file,) = json.loads(result.stdout)["files"]
+    assert file["notes"] == ["1 of 24 images cannot be read"]
+
+
 def test_no_images_and_no_dataset_are_data_errors(run, tmp_path, monkeypatch):
     def missing(*_, **__):
         raise DataError("no dSprites here", hint="did download dsprites")

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -74,3 +76,20 @@ def test_the_table_and_the_json_of_the_command(did, runs_dir, tmp_path):
     empty = did("runs", "--runs-dir", str(tmp_path / "none"))
     assert (empty.returncode, empty.stdout) == (0, "")
     assert "did train" in empty.stderr
+    assert "reading" in empty.stderr
+    quiet = did("runs", "--runs-dir", str(tmp_path / "none"), "-q")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def test_listing_runs_loads_no_torch(runs_dir):
+    probe = (
+        "import sys, didcli.cli\n"
+        f"sys.argv = ['did', 'runs', '--runs-dir', {str(runs_dir)!r}]\n"
+        "didcli.cli.main()\n"
+        "sys.exit(str({'torch', 'numpy', 'h5py', 'rich'} & sys.modules.keys()))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe], check=False, capture_output=True, text=True
+    )
+    assert "0.250" in result.stdout
+    assert result.stderr.splitlines()[-1] == "set()"

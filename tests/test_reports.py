@@ -1,10 +1,12 @@
 """eval.json: whose scores it has, and what else may stand in the file."""
 
+import hashlib
 import json
 
 import pytest
 
 from didcli.engine import reports
+from didcli.io.atomic import write_bytes
 
 RUN = {"checkpoint": "ab12", "step": 4}
 REPORT = {"run": RUN, "scores": {"mig": 0.25, "sap": None}, "protocol": {"bins": 20}}
@@ -22,6 +24,24 @@ def test_a_report_belongs_to_its_checkpoint_or_to_one_that_was_deleted(tmp_path)
     assert reports.steps_scored(tmp_path) == 0
 
 
+def test_a_checkpoint_is_read_once_for_as_long_as_it_stays(tmp_path, monkeypatch):
+    taken = []
+
+    def file_digest(file, name):
+        taken.append(name)
+        return hashlib.new(name, file.read())
+
+    monkeypatch.setattr(reports.hashlib, "file_digest", file_digest)
+    for content in (b"one", b"two"):
+        write_bytes(tmp_path / "checkpoint.safetensors", content)
+        run = {**RUN, "checkpoint": hashlib.sha256(content).hexdigest()}
+        reports.write_report(tmp_path, {**REPORT, "run": run})
+        assert reports.read_report(tmp_path) is not None
+        assert reports.read_report(tmp_path) is not None
+        assert reports.steps_scored(tmp_path) == 4
+    assert taken == ["sha256", "sha256"]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -34,6 +54,7 @@ def test_a_report_belongs_to_its_checkpoint_or_to_one_that_was_deleted(tmp_path)
         {**REPORT, "run": {**RUN, "step": True}},
         {**REPORT, "run": {**RUN, "step": -4}},
         {**REPORT, "run": {"checkpoint": "ab12"}},
+        {**REPORT, "run": {**RUN, "data_notes": None}},
         {**REPORT, "scores": []},
         {**REPORT, "scores": {"mig": "high"}},
         {**REPORT, "protocol": None},

@@ -100,6 +100,14 @@ def test_runs_are_ranked(three_runs, criterion):
     assert told[-1][1] == told[-1][2]
 
 
+def test_what_is_to_be_known_of_the_dataset_is_said(three_runs, monkeypatch):
+    dataset = make_dataset()
+    dataset.notes = ("1 of 24 images cannot be read",)
+    for run in three_runs:
+        monkeypatch.setattr(run, "dataset", lambda *_: dataset)
+    assert select.select(three_runs, "udr")["notes"] == ["1 of 24 images cannot be read"]
+
+
 @pytest.mark.parametrize("criterion", ["udr", "centrality"])
 def test_a_collapsed_run_scores_nothing_with_a_note(three_runs, criterion):
     collapsed = three_runs[0].method

@@ -120,6 +120,13 @@ def test_the_seed_fixes_the_anchors(run, with_data):
     assert len(rows("--anchors", 5)) == 5
 
 
+def test_what_is_to_be_known_of_the_dataset_is_said(run, monkeypatch):
+    dataset = make_dataset()
+    dataset.notes = ("1 of 24 images cannot be read",)
+    monkeypatch.setattr(runs, "load_dataset", lambda *_, **__: dataset)
+    assert "note: 1 of 24 images cannot be read" in call(run, "--dim", 3).stderr
+
+
 def test_without_the_dataset_codes_are_drawn_and_it_is_said(run, without_data):
     result = call(run, "--json", "--anchors", 2)
     assert "no real images to start from (no dSprites here)" in result.stderr

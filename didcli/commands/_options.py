@@ -1,7 +1,7 @@
 """Options and small ways of printing that several commands share."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,12 @@ def say(text: str, quiet: bool = False) -> None:
     """A line for people, on stderr: stdout carries data."""
     if not quiet:
         typer.echo(text, err=True)
+
+
+def say_notes(notes: Iterable[str], quiet: bool = False) -> None:
+    """What there is to know about data or scores, a line each."""
+    for note in notes:
+        say(f"note: {note}", quiet)
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -200,8 +200,7 @@ def _report(
         if missing is not None:
             options.say(f"note: {missing}", quiet)
         options.say(f"tables and pictures are in {out}", quiet)
-    for note in comparison.notes:
-        options.say(f"note: {note}", quiet)
+    options.say_notes(comparison.notes, quiet)
     if as_json:
         options.print_json(results)
     else:

@@ -190,8 +190,7 @@ def _print(
     quiet: bool,
     as_text: Callable[[Mapping[str, Any]], str],
 ) -> None:
-    for note in report["notes"]:
-        options.say(f"note: {note}", quiet)
+    options.say_notes(report["notes"], quiet)
     if as_json:
         options.print_json(report)
     else:

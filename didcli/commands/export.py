@@ -262,13 +262,18 @@ def _export_codes(
         # To stdout, the first rows should not wait for the last image.
         streaming = path == _output.STDOUT and job.format in TEXT
         source = _dataset_source(run, limit, data_dir, keep=not streaming, quiet=quiet)
+    options.say_notes(source.notes, quiet)
     write = engine.CODE_WRITERS[job.format]
     with progress("Encoding", total=source.total, unit="images", quiet=quiet) as update:
         _output.write(path, write(source, update))
     if skipped:
         # Even when quiet: whoever reads the table must know that it is not complete.
         options.say(f"skipped {len(skipped)} of {source.total} files that could not be read")
-    return {"rows": source.total - len(skipped), "skipped": skipped}
+    return {
+        "rows": source.total - len(skipped),
+        "skipped": skipped,
+        "notes": list(source.notes),
+    }
 
 
 def _dataset_source(

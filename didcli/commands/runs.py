@@ -17,6 +17,7 @@ SCORES = ("mig", "dci_disentanglement", "sap")
 def runs(
     runs_dir: options.RunsDir = options.RUNS_DIR,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """List the runs there are, newest first, with their scores.
 
@@ -27,6 +28,8 @@ def runs(
     Scores are those of the last `did eval`, and shown only while they belong to the checkpoint
     that the run has now, or had before it was deleted.
     """
+    # To tell whose scores they are, every checkpoint that has some is read: seconds for gigabytes.
+    options.say(f"did runs: reading {runs_dir} ...", quiet)
     from didcli.engine.listing import list_runs
 
     entries = list_runs(runs_dir)
@@ -34,7 +37,7 @@ def runs(
         options.print_json({"schema": 1, "runs": [entry.to_dict() for entry in entries]})
         return
     if not entries:
-        options.say(f"no runs under {runs_dir}; did train makes one")
+        options.say(f"no runs under {runs_dir}; did train makes one", quiet)
         return
     for line in _table(entries):
         typer.echo(line)

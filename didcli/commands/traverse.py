@@ -205,6 +205,7 @@ def _find_anchors(
             raise
         options.say(f"no real images to start from ({error}): starting from random codes", quiet)
         return engine.prior_anchors(run, count, seed)
+    options.say_notes(dataset.notes, quiet)
     return engine.data_anchors(run, dataset, rows or engine.random_rows(count, len(dataset), seed))
 
 

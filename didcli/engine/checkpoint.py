@@ -20,10 +20,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from didcli.engine.checkpoint_header import FILE_NAME, damaged, describe, metadata
 from didcli.errors import RunError, StorageError
 from didcli.io.atomic import write_bytes
 
-FILE_NAME = "checkpoint.safetensors"
+__all__ = ["FILE_NAME", "Checkpoint", "describe", "load", "restore", "save", "state"]
+
 SCHEMA = 1
 
 
@@ -97,10 +99,10 @@ def load(path: Path) -> Checkpoint:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}", hint="Check it.") from error
     try:
-        text = _metadata(content)["did"]
+        text = metadata(content)["did"]
         described = json.loads(text)
         if "sha256" in described and text != _sealed(_unsealed(text)):
-            raise _damaged(path, "checksum of what it says of itself")
+            raise damaged(path, "checksum of what it says of itself")
         tensors = load_tensors(content)
         if described["schema"] != SCHEMA:
             raise RunError(
@@ -114,7 +116,7 @@ def load(path: Path) -> Checkpoint:
             if name not in tensors or _checksum(tensors[name]) != checksum
         ]
         if wrong or len(tensors) != len(described["checksums"]):
-            raise _damaged(path, f"checksum of {', '.join(wrong[:3]) or 'the tensor list'}")
+            raise damaged(path, f"checksum of {', '.join(wrong[:3]) or 'the tensor list'}")
         return Checkpoint(
             tensors=tensors,
             step=int(described["step"]),
@@ -127,22 +129,7 @@ def load(path: Path) -> Checkpoint:
             digest=hashlib.sha256(content).hexdigest(),
         )
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-
-
-def describe(path: Path) -> Mapping[str, Any]:
-    """What a checkpoint says of itself, from its header alone: step, config, source, versions.
-
-    Nothing is verified: for listing many runs. Raises RunError when there is no such header.
-    """
-    try:
-        with path.open("rb") as file:
-            length = file.read(8)
-            header = file.read(int.from_bytes(length, "little"))
-        described: Mapping[str, Any] = json.loads(_metadata(length + header)["did"])
-        return described
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def state(method: nn.Module) -> dict[str, Tensor]:
@@ -206,16 +193,6 @@ def _like(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
-def _metadata(content: bytes) -> Mapping[str, str]:
-    """The `__metadata__` of a safetensors file: a length (8 bytes), then a JSON header."""
-    length = int.from_bytes(content[:8], "little")
-    if length > len(content) - 8:
-        raise ValueError("the header is longer than the file")
-    header: dict[str, Any] = json.loads(content[8 : 8 + length])
-    metadata: Mapping[str, str] = header["__metadata__"]
-    return metadata
-
-
 def _checksum(tensor: Tensor) -> str:
     """First 16 hexadecimal digits of the SHA-256 of the tensor's bytes."""
     flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
@@ -229,10 +206,3 @@ def _sealed(text: str) -> str:
 
 def _unsealed(text: str) -> str:
     return text[: -len(_sealed("}"))] + "}"
-
-
-def _damaged(path: Path, why: str) -> RunError:
-    return RunError(
-        f"{path} is damaged ({why})",
-        hint="Train again: did train --force --out " + str(path.parent) + ", or restore a copy.",
-    )

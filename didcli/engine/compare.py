@@ -187,14 +187,15 @@ def run(
 def collect(standings: Sequence[Standing]) -> Comparison:
     """The scores of the runs that have them. Raises RunError when they are of different images."""
     scored = [(standing.job, standing.scores) for standing in standings if standing.scores]
-    sources = {_source(job.folder): job.folder for job, _ in scored}
+    facts = {job.folder: _facts(job.folder) for job, _ in scored}
+    sources = {str(each.get("data_source")): folder for folder, each in facts.items()}
     if len(sources) > 1:
         raise RunError(
             "the runs are on different images: "
             + ", ".join(f"{source} ({folder})" for source, folder in sources.items()),
             hint="Train those of one kind again, with data.source=official or rendered.",
         )
-    return compare(
+    comparison = compare(
         list(dict.fromkeys(standing.job.label for standing in standings)),
         [
             Scored(job.label, job.config.train.seed, str(job.folder), scores)
@@ -203,6 +204,8 @@ def collect(standings: Sequence[Standing]) -> Comparison:
         standings[0].job.evaluation.scores,
         wanted=Counter(standing.job.label for standing in standings),
     )
+    of_data = dict.fromkeys(str(note) for each in facts.values() for note in each["data_notes"])
+    return dataclasses.replace(comparison, notes=(*of_data, *comparison.notes))
 
 
 def seconds_per_step(
@@ -296,9 +299,10 @@ def _standing(job: Job) -> Standing:
     return Standing(job, step, scores)
 
 
-def _source(folder: Path) -> str:
+def _facts(folder: Path) -> dict[str, Any]:
+    """What the scores of a run say of it, and of the images it was scored on."""
     report = read_report(folder) or {}
-    return str(report.get("run", {}).get("data_source"))
+    return {"data_notes": [], **report.get("run", {})}
 
 
 def _step(folder: Path) -> int:
@@ -327,7 +331,7 @@ def _task(standing: Standing, data_dir: Path | None) -> Task:
     common = ["--device", job.config.train.device, "--threads", str(job.config.train.threads)]
     if data_dir is not None:
         common += ["--data-dir", str(data_dir.expanduser().resolve())]
-    settings_file = str(folder / runs.CONFIG_NAME)
+    settings_file = str(folder / settings.CONFIG_NAME)
     training = ["train", "--config", settings_file, "--out", str(folder), "--resume"]
     scoring = ["eval", str(folder), *job.evaluation.flags()]
     commands = [training, scoring] if standing.steps_left else [scoring]
@@ -343,7 +347,7 @@ def _begin(job: Job) -> None:
             f"cannot make the run folder {job.folder}: {error.strerror}",
             hint="Choose another --out.",
         ) from error
-    write_text(job.folder / runs.CONFIG_NAME, job.config.to_yaml())
+    write_text(job.folder / settings.CONFIG_NAME, job.config.to_yaml())
 
 
 def _logged(folder: Path, batch_size: int) -> list[float]:

@@ -10,18 +10,19 @@ Five lines score any encoder:
 import importlib.metadata
 import itertools
 import platform
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
 from didcli import registry
 from didcli.engine.encode import encode_dataset
 from didcli.errors import DataError, StorageError, UsageError
+from didcli.io import arrays
 from didcli.io.heatmap import Panel, draw
 from didcli.metrics._guards import inspect
 from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
@@ -41,8 +42,8 @@ __all__ = [
 ]
 
 SCHEMA = 1
-LARGEST_CODE_FILE = 8 * 2**30
-"""Bytes that a file of codes may unpack to."""
+LARGEST_ARRAY = 4 * 2**30
+"""Bytes that an array in a file of codes may unpack to."""
 LIBRARIES = ("didcli", "numpy", "scikit-learn", "scipy", "numba")
 """Versions to record: scikit-learn's solvers have changed scores twice."""
 
@@ -139,6 +140,7 @@ def evaluate_run(
     codes = encode_dataset(run, dataset, on_encode)
     table = code_table(codes, dataset.factors, dataset.factor_sizes, dataset.factor_names)
     report = evaluate(table, metrics, protocol, shuffled=shuffled, on_progress=on_progress)
+    report["notes"] = [*dataset.notes, *report["notes"]]
     report["run"] = {
         "path": str(run.path),
         "step": run.step,
@@ -146,6 +148,7 @@ def evaluate_run(
         "method": run.config.method.name,
         "dataset": dataset.name,
         "data_source": dataset.source,
+        "data_notes": list(dataset.notes),
         "training_seed": run.config.train.seed,
         "precision": "float32",
     }
@@ -188,25 +191,17 @@ def read_code_table(file: IO[bytes], name: str) -> CodeTable:
     name: what errors call the file. Raises DataError when it is not such a file. Never unpickles.
     """
     hint = "Save one with numpy.savez(file, codes=..., factors=..., factor_sizes=...)."
-    try:
-        with zipfile.ZipFile(file) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > LARGEST_CODE_FILE:
-            raise DataError(f"{name} unpacks to {unpacked:,} bytes, too many for codes", hint=hint)
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as arrays:
-            codes, factors = arrays["codes"], arrays["factors"]
-            sizes = arrays.get("factor_sizes")
-            names = arrays.get("factor_names")
-    except KeyError as error:
-        raise DataError(f"{name} is not a file of codes: {error.args[0]}", hint=hint) from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise DataError(f"{name} is not a file of codes: {error}", hint=hint) from error
+    source = arrays.OpenFile(file, name)
+    present = arrays.npz_names(source, hint)
+
+    def read(key: str) -> NDArray[Any]:
+        return arrays.npz_array(source, key, LARGEST_ARRAY, hint)
+
     return code_table(
-        codes,
-        factors,
-        None if sizes is None else np.ravel(sizes).tolist(),
-        None if names is None else np.ravel(names).tolist(),
+        read("codes"),
+        read("factors"),
+        read("factor_sizes").ravel().tolist() if "factor_sizes" in present else None,
+        arrays.npz_texts(source, "factor_names", hint) if "factor_names" in present else None,
     )
 
 

@@ -49,6 +49,8 @@ class CodeSource:
     factor_names: tuple[str, ...]
     factor_sizes: tuple[int, ...]
     batches: Callable[[OnProgress], Iterator[Rows]]
+    notes: tuple[str, ...] = ()
+    """Of the dataset, see `didcli.interfaces.Dataset`."""
 
 
 def dataset_codes(run: runs.Run, dataset: Dataset, limit: int | None, *, keep: bool) -> CodeSource:
@@ -71,7 +73,9 @@ def dataset_codes(run: runs.Run, dataset: Dataset, limit: int | None, *, keep: b
             yield Rows(rows.tolist(), codes, None if factors is None else factors[rows])
 
     return CodeSource(
-        "row", total, run.latent_dim, dataset.factor_names, dataset.factor_sizes, batches
+        *("row", total, run.latent_dim, dataset.factor_names, dataset.factor_sizes),
+        batches,
+        dataset.notes,
     )
 
 

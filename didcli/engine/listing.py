@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from didcli.engine import checkpoint as checkpoints
-from didcli.engine import runs
+from didcli.config import CONFIG_NAME
+from didcli.engine import checkpoint_header as checkpoints
 from didcli.engine.reports import has_checkpoint, read_report, steps_scored
 from didcli.errors import DidError
 
@@ -38,14 +38,14 @@ class Entry:
 
 def list_runs(runs_dir: Path) -> list[Entry]:
     """The runs right under `runs_dir`, the one written last first; none where it does not exist."""
-    folders = {file.parent for file in runs_dir.glob(f"*/{runs.CONFIG_NAME}")}
+    folders = {file.parent for file in runs_dir.glob(f"*/{CONFIG_NAME}")}
     folders |= {file.parent for file in runs_dir.glob(f"*/{checkpoints.FILE_NAME}")}
     entries = [_entry(folder) for folder in folders]
     return sorted(entries, key=lambda entry: (entry.age_seconds, str(entry.path)))
 
 
 def _entry(folder: Path) -> Entry:
-    checkpoint, settings = folder / checkpoints.FILE_NAME, folder / runs.CONFIG_NAME
+    checkpoint, settings = folder / checkpoints.FILE_NAME, folder / CONFIG_NAME
     written = (checkpoint if has_checkpoint(folder) else settings).stat().st_mtime
     age = time.time() - written
     report = read_report(folder) or {}

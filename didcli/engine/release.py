@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 import didcli
+from didcli.config import CONFIG_NAME
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
 from didcli.engine.export_model import used_weights
@@ -48,7 +49,7 @@ def release(run: runs.Run, folder: Path) -> int:
     except RunError:
         checkpoint.unlink()
         raise
-    write_text(folder / runs.CONFIG_NAME, run.config.to_yaml())
+    write_text(folder / CONFIG_NAME, run.config.to_yaml())
     report = _report(run, released)
     if report is not None:
         write_report(folder, report)
@@ -92,7 +93,7 @@ def model_card(run: runs.Run, report: Mapping[str, Any] | None) -> str:
             "```sh",
             f"did traverse {path} --dim 0",
             f"did eval {path}",
-            f"did train --config {path}/{runs.CONFIG_NAME}     # trains it anew",
+            f"did train --config {path}/{CONFIG_NAME}     # trains it anew",
             "```",
             "",
             *_score_table(scores),

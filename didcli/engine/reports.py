@@ -4,14 +4,15 @@ Settings and scores outlive the checkpoint, which is hundreds of times as large:
 checkpoint has been deleted keeps its place in a comparison.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from didcli.engine import checkpoint as checkpoints
+from didcli.engine import checkpoint_header as checkpoints
 from didcli.io.atomic import write_text
-from didcli.io.digests import digests
 from didcli.metrics._protocol import deciding
 
 FILE_NAME = "eval.json"
@@ -45,7 +46,7 @@ def read_report(folder: Path, digest: str | None = None) -> dict[str, Any] | Non
     try:
         report = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         if digest is None and has_checkpoint(folder):
-            digest = digests(folder / checkpoints.FILE_NAME).sha256
+            digest = _sha256(folder / checkpoints.FILE_NAME)
     except (OSError, ValueError):
         return None
     if not _is_report(report):
@@ -84,6 +85,20 @@ def _joined(former: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, A
     return joined
 
 
+def _sha256(path: Path) -> str:
+    """Of a file that is read once in a process, unless it changes: checkpoints are large."""
+    status = path.stat()
+    # A checkpoint that replaces another one has a new number, whatever its clock says.
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _sha256_in_state(path, state)
+
+
+@cache
+def _sha256_in_state(path: Path, _state: tuple[int, ...]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _is_report(content: Any) -> bool:
     """Whether it is of the form that `did eval` writes; a file may have been edited, or cut off."""
     try:
@@ -92,6 +107,7 @@ def _is_report(content: Any) -> bool:
             isinstance(run["checkpoint"], str)
             and type(run["step"]) is int
             and run["step"] > 0
+            and isinstance(run.get("data_notes", []), list)
             and isinstance(protocol, dict)
             and all(type(score) in {float, int, type(None)} for score in scores.values())
         )

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from didcli import registry
-from didcli.config import Layer, RunConfig, build, load_file
+from didcli.config import CONFIG_NAME, Layer, RunConfig, build, load_file
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import reports
 from didcli.engine.device import choose_device
@@ -24,7 +24,6 @@ from didcli.interfaces import Dataset
 if TYPE_CHECKING:
     from didcli.interfaces import Method
 
-CONFIG_NAME = "config.yaml"
 LOG_NAME = "log.jsonl"
 PICTURE_NAME = "traversal.png"
 JOB_LOG_NAME = "job.log"

@@ -149,7 +149,7 @@ def select(
         )
     tell = on_progress or (lambda *_: None)
     rng = np.random.default_rng(seed)
-    codes = _codes_of_same_images(runs, data_dir, tell)
+    codes, of_data = _codes_of_same_images(runs, data_dir, tell)
     if criterion == "udr":
         tell("Comparing", 0, 1, "")
         count = len(codes[0])
@@ -172,13 +172,14 @@ def select(
             for i in ranked
         ],
         "pairwise": agreement.pairwise.tolist(),
-        "notes": _notes(runs, codes),
+        "notes": [*of_data, *_notes(runs, codes)],
     }
 
 
 def _codes_of_same_images(
     runs: "Sequence[Run]", data_dir: Path | None, tell: OnProgress
-) -> list[NDArray[np.float32]]:
+) -> tuple[list[NDArray[np.float32]], tuple[str, ...]]:
+    """The codes of each run, and the notes of the dataset, which is one and the same."""
     codes, sources = [], set()
     for run in runs:
         dataset = run.dataset(data_dir)
@@ -193,7 +194,7 @@ def _codes_of_same_images(
             f"the runs are on different data: {', '.join(sorted(map(' '.join, sources)))}",
             hint="Choose among runs of one configuration that differ in train.seed.",
         )
-    return codes
+    return codes, dataset.notes
 
 
 def _cross_scores(

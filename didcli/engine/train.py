@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import didcli
-from didcli.config import RunConfig, check_resumable
+from didcli.config import CONFIG_NAME, RunConfig, check_resumable
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import processes, reports, runs
 from didcli.engine.setup import Setup, set_up
@@ -117,11 +117,10 @@ def run(
         if first:
             if not first_step:
                 reports.forget(out)
-            write_text(out / runs.CONFIG_NAME, config.to_yaml())
+            write_text(out / CONFIG_NAME, config.to_yaml())
         trainer = _Trainer(setup, out, watcher)
         trainer.log_start(first_step)
-        # Where a dataset has something to say of itself: files left out, a doubtful origin.
-        for note in getattr(setup.dataset, "notes", ()):
+        for note in setup.dataset.notes:
             trainer.warn(first_step, note)
         watcher.on_start(
             f"{config.method.name} on {setup.dataset.name} ({source}), {setup.describe()}",
@@ -235,7 +234,7 @@ class _Trainer:
         self._write_log(event="diverged", step=step, text=shown)
         hint = (
             "Begin anew with lower learning rates: did train --config "
-            f"{self.out / runs.CONFIG_NAME} --set method.KEY=VALUE"
+            f"{self.out / CONFIG_NAME} --set method.KEY=VALUE"
         )
         if reports.has_checkpoint(self.out):
             hint += f". The last good checkpoint is kept, for did traverse {self.out}."

@@ -7,6 +7,7 @@ its like tell what a file declares, to be judged first.
 """
 
 import math
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -48,12 +49,27 @@ class Expected:
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.shape[0] * self.row_bytes
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         if shape != self.shape or dtype != np.dtype(self.dtype):
             wanted = f"{np.dtype(self.dtype)} {self.shape}"
             raise ValueError(f"{self.name}: expected {wanted}, got {dtype} {shape}")
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file in the place of its path, which one that came through a pipe has not."""
+
+    file: IO[bytes]
+    name: str
+    """What errors call it."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Path | OpenFile
 
 
 def hdf5_names(path: Path, hint: str) -> list[str]:
@@ -100,47 +116,59 @@ def hdf5_texts(path: Path, name: str, hint: str) -> list[str]:
         return [bytes(text).decode("utf-8", "replace") for text in dataset[()]]
 
 
-def npz_names(path: Path, hint: str) -> list[str]:
+def npz_names(source: Source, hint: str) -> list[str]:
     """The arrays in the file, sorted."""
-    with data_errors(path, hint), zipfile.ZipFile(path) as archive:
+    with data_errors(source, hint), _archive(source) as archive:
         return sorted(n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy"))
 
 
-def npz_declared(path: Path, name: str, hint: str) -> Expected:
+def npz_declared(source: Source, name: str, hint: str) -> Expected:
     """As `hdf5_declared`."""
-    with (
-        data_errors(path, hint),
-        zipfile.ZipFile(path) as archive,
-        archive.open(_own_member(archive, name)) as member,
-    ):
+    with data_errors(source, hint), _own_member(source, name) as (member, _):
         shape, _, dtype = _npy_header(member)
         return Expected(name, shape, dtype.str)
 
 
-def npz_slabs(path: Path, expected: Expected, hint: str) -> Iterator[NDArray[Any]]:
+def npz_slabs(source: Source, expected: Expected, hint: str) -> Iterator[NDArray[Any]]:
     """The array in parts along its first axis, unpacked as a stream.
 
     Raises DataError, with `hint`, when the file is not an npz, is damaged, or has another array.
     """
-    with (
-        data_errors(path, hint),
-        zipfile.ZipFile(path) as archive,
-        archive.open(_own_member(archive, expected.name)) as member,
-    ):
-        yield from _npy_slabs(member, archive.getinfo(f"{expected.name}.npy").file_size, expected)
+    with data_errors(source, hint), _own_member(source, expected.name) as (member, size):
+        yield from _npy_slabs(member, size, expected)
 
 
-def npz_texts(path: Path, name: str, hint: str) -> list[str]:
+def npz_array(source: Source, name: str, most_bytes: int, hint: str) -> NDArray[Any]:
+    """All of an array of numbers whose shape is not known before, in C or in Fortran order.
+
+    Raises DataError also when it is empty, or has more than `most_bytes`.
+    """
+    with data_errors(source, hint), _own_member(source, name) as (member, size):
+        shape, fortran_order, dtype = _npy_header(member)
+        stored = Expected(name, shape[::-1] if fortran_order else shape, dtype.str)
+        if dtype.kind not in "biuf" or not shape or not 0 < stored.size <= most_bytes:
+            raise ValueError(
+                f"{name}: expected real numbers in {most_bytes:,} bytes at most, "
+                f"got {dtype} {shape}"
+            )
+        # Joined when all has come: what a file only claims to have takes no memory.
+        values = np.concatenate(list(_slabs(member, size, stored)))
+        return values.T if fortran_order else values
+
+
+def npz_texts(source: Source, name: str, hint: str) -> list[str]:
     """An array of a few texts."""
-    declared = npz_declared(path, name, hint)
-    with data_errors(path, hint):
+    declared = npz_declared(source, name, hint)
+    with data_errors(source, hint):
         if np.dtype(declared.dtype).kind not in "SU":
             raise ValueError(f"{name}: expected texts, got {declared.dtype} {declared.shape}")
         _check_few(declared)
-    texts = np.concatenate(list(npz_slabs(path, declared, hint)))
-    if texts.dtype.kind == "S":
-        texts = np.char.decode(texts, "utf-8", "replace")
-    return [str(text) for text in texts]
+        texts = np.concatenate(list(npz_slabs(source, declared, hint)))
+        if texts.dtype.kind == "U":
+            if texts.view(f"{texts.dtype.byteorder}u4").max() > sys.maxunicode:
+                raise ValueError(f"{name}: there is no character of such a number")
+            texts = np.char.encode(texts, "utf-8", "replace")
+        return [str(text) for text in np.char.decode(texts, "utf-8", "replace")]
 
 
 def npy_declared(path: Path, name: str, hint: str) -> Expected:
@@ -162,6 +190,11 @@ def _npy_slabs(file: IO[bytes], size: int, expected: Expected) -> Iterator[NDArr
     expected.check(shape, dtype)
     if fortran_order:
         raise ValueError(f"{expected.name}: expected C order, got Fortran order")
+    yield from _slabs(file, size, expected)
+
+
+def _slabs(file: IO[bytes], size: int, expected: Expected) -> Iterator[NDArray[Any]]:
+    """What comes after the header of an array in C order, in parts."""
     declared = size - file.tell()
     if declared != expected.size:
         raise ValueError(f"{expected.name}: expected {expected.size:,} bytes, got {declared:,}")
@@ -218,28 +251,43 @@ def _check_storage(dataset: h5py.Dataset, expected: Expected) -> None:
         raise ValueError(f"{expected.name} has a chunk larger than it can be")
 
 
-def _own_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    try:
-        entry = archive.getinfo(f"{name}.npy")
-    except KeyError:
-        raise KeyError(f"there is no {name}") from None
-    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise ValueError(f"{name} is packed by an unknown method")
-    return entry
+def _archive(source: Source) -> zipfile.ZipFile:
+    return zipfile.ZipFile(source.file if isinstance(source, OpenFile) else source)
+
+
+@contextmanager
+def _own_member(source: Source, name: str) -> Iterator[tuple[IO[bytes], int]]:
+    """The member of an npz that has this array, and the bytes that it is said to have."""
+    with _archive(source) as archive:
+        try:
+            entry = archive.getinfo(f"{name}.npy")
+        except KeyError:
+            raise KeyError(f"there is no {name}") from None
+        if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise ValueError(f"{name} is packed by an unknown method")
+        with archive.open(entry) as member:
+            yield member, entry.file_size
 
 
 def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """(shape, whether in Fortran order, type); numpy bounds the length of what it evaluates."""
     version = np.lib.format.read_magic(member)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(member)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(member)
-    raise ValueError(f"npy version {version} is not known")
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"npy version {version} is not known")
+    try:
+        return readers[version](member)
+    except Exception as error:
+        # The header is a literal of Python: numpy lets out whatever its tokens, its syntax or the
+        # types in it lead to, TokenError, IndexError and TypeError among them.
+        raise ValueError(f"a header that cannot be read: {error}") from error
 
 
 @contextmanager
-def data_errors(path: Path, hint: str) -> Iterator[None]:
+def data_errors(source: Source, hint: str) -> Iterator[None]:
     """Say what h5py, zipfile, tarfile, zlib and numpy raise on a bad file as one DataError."""
     try:
         yield
@@ -254,4 +302,4 @@ def data_errors(path: Path, hint: str) -> Iterator[None]:
         zlib.error,
     ) as error:
         reason = error.args[0] if isinstance(error, KeyError) else error
-        raise DataError(f"{path} is not what it should be: {reason}", hint=hint) from error
+        raise DataError(f"{source} is not what it should be: {reason}", hint=hint) from error

@@ -8,6 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from didcli.errors import DataError
 
+MOST_VALUES = 2**14
+"""Of a factor: metrics make tables with a row for each of its values, a column for each of another.
+"""
+
 
 @dataclass(frozen=True)
 class CodeTable:
@@ -71,6 +75,12 @@ def code_table(
             hint="Evaluate on data in which at least two factors vary.",
         )
     kept = np.flatnonzero(varies)
+    for k in kept:
+        if (highest := whole[:, k].max()) >= MOST_VALUES:
+            raise DataError(
+                f"{names[k]!r} has values up to {highest:,}, where {MOST_VALUES - 1:,} is the most",
+                hint="Leave out factors that number the rows, and group the values of others.",
+            )
     whole = np.ascontiguousarray(whole[:, kept])
     kept_sizes = tuple(sizes[k] for k in kept)
     return CodeTable(
@@ -138,20 +148,28 @@ def _checked_factors(factors: NDArray[np.generic], rows: int) -> NDArray[np.int6
             f"factors have shape {factors.shape}, not ({rows}, factors)",
             hint="Give one row of factors for each row of codes.",
         )
-    if np.issubdtype(factors.dtype, np.integer) or factors.dtype == np.bool_:
-        return factors.astype(np.int64)
-    if np.issubdtype(factors.dtype, np.floating):
-        finite = np.isfinite(factors).all()
-        if finite and (factors == np.floor(factors)).all():
-            return factors.astype(np.int64)
-    raise DataError(
-        f"factors of type {factors.dtype} are not whole numbers",
-        hint="Number the values of each factor: numpy.unique(column, return_inverse=True)[1].",
-    )
+    return _whole(factors, "factors")
+
+
+def _whole(values: NDArray[np.generic], what: str) -> NDArray[np.int64]:
+    """Raises DataError for other than booleans, whole numbers, and floats that are whole."""
+    whole = None
+    if values.dtype.kind in "biuf":
+        # The range is looked at first: a conversion makes any number of NaN and of what is beyond.
+        # As Python's numbers, because 2^63 is beyond float16.
+        low, high = values.min(initial=0).item(), values.max(initial=0).item()
+        if low >= -(2**63) and high < 2**63:
+            whole = values.astype(np.int64)
+    if whole is None or (whole != values).any():
+        raise DataError(
+            f"{what} of type {values.dtype} are not whole numbers of 64 bits",
+            hint="Number the values of each factor: numpy.unique(column, return_inverse=True)[1].",
+        )
+    return whole
 
 
 def _checked_sizes(sizes: Sequence[int], factors: NDArray[np.int64]) -> tuple[int, ...]:
-    whole = tuple(int(size) for size in sizes)
+    whole = tuple(_whole(np.asarray(sizes), "factor sizes").tolist())
     if len(whole) != factors.shape[1]:
         raise DataError(
             f"{len(whole)} factor sizes for {factors.shape[1]} factors",
