@@ -12,6 +12,7 @@ import typer
 
 import didcli
 from didcli.commands._group import LazyGroup, register
+from didcli.commands._memory import memory_errors
 from didcli.errors import DidError, StorageError, UsageError
 
 # Plain help: drawing it with rich would cost 200 ms.
@@ -71,7 +72,7 @@ def main() -> None:
             parameter.default = False
     try:
         # Not command.main(), which would exit 1 on Ctrl-C and on a closed pipe.
-        with command.make_context("did", sys.argv[1:]) as context:
+        with command.make_context("did", sys.argv[1:]) as context, memory_errors(context):
             command.invoke(context)
         sys.stdout.flush()  # a closed pipe shows here at the latest
     except typer.Exit as leaving:
@@ -85,8 +86,6 @@ def main() -> None:
         _close_pipe()
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 128 + signal.SIGINT)
-    except MemoryError:
-        _fail("error: out of memory\nhint: use a smaller batch: --set train.batch_size=32", 1)
     except OSError as error:
         if error.errno == errno.EPIPE:
             _close_pipe()

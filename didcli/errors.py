@@ -54,3 +54,13 @@ class StorageError(DidError):
     """The disk is full, or a file cannot be read or written."""
 
     exit_code = 7
+
+
+class OutOfMemoryError(DidError):
+    """There is not the memory for what was asked.
+
+    Its exit code is that of a full disk: the machine has no room, be it for now or for good, and
+    the same command may do on another.
+    """
+
+    exit_code = 7

@@ -1,5 +1,8 @@
 """The compiled trees against scikit-learn's, split by split."""
 
+import signal
+import threading
+
 import numpy as np
 import pytest
 import sklearn
@@ -84,6 +87,25 @@ def test_threads_change_nothing():
     for a, b in zip(alone, together, strict=True):
         assert (a.importance == b.importance).all()
         assert (a.test_labels == b.test_labels).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_ends_it_within_a_stage(monkeypatch, threads):
+    codes, labels = sample(4)
+    grown = []
+
+    def interrupted_once(*arguments):
+        grown.append(arguments)
+        if len(grown) == 1:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        add_tree(*arguments)
+
+    add_tree = _trees.add_tree
+    monkeypatch.setattr(_trees, "add_tree", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        fit_all(codes, np.column_stack([labels, labels // 2]), codes, seed=0, threads=threads)
+    stage = 4 + 1  # trees: one a class of the first factor, one for the two of the second
+    assert len(grown) <= 10 * stage  # of 100: the signal may take a few to arrive
 
 
 def test_numpy_s_way_of_adding_up_is_followed():

@@ -176,6 +176,20 @@ def test_7_a_disk_that_is_full(did, tmp_path):
     assert_fails(result, 7, "cannot write")
 
 
+def test_7_a_lack_of_memory():
+    starved = (
+        "import sys, didcli.cli, didcli.config\n"
+        "def resolve(*args, **kwargs): import torch; torch.empty(2**60)\n"
+        "didcli.config.resolve = resolve\n"
+        "sys.argv = ['did', 'train']\n"
+        "didcli.cli.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", starved], check=False, capture_output=True, text=True
+    )
+    assert_fails(result, 7, "error: out of memory: ", "train.batch_size")
+
+
 def data_folder(did) -> Path:
     """The folder in which the fixture `did` keeps its data, with dSprites rendered."""
     result = did("download", "dsprites", "--source", "rendered")

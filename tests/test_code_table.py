@@ -3,14 +3,10 @@ import pytest
 from code_tables import SIZES, grid
 
 from didcli.errors import DataError
-from didcli.metrics._table import code_table, mixed_radix_rank
+from didcli.metrics._table import code_table
 
 FACTORS = grid()
 CODES = np.random.default_rng(0).normal(size=(len(FACTORS), 3))
-
-
-def test_rank_counts_with_the_last_factor_fastest():
-    assert mixed_radix_rank(FACTORS, SIZES).tolist() == list(range(60))
 
 
 def test_rows_are_found_in_any_order_of_the_grid():
@@ -18,6 +14,12 @@ def test_rows_are_found_in_any_order_of_the_grid():
     table = code_table(CODES[order], FACTORS[order], SIZES)
     wanted = np.array([[3, 2, 4], [0, 1, 0]])
     assert (table.factors[table.rows(wanted)] == wanted).all()
+
+
+@pytest.mark.parametrize("absent", [[0, 3, 0], [4, 0, 0], [0, 1, -1]])
+def test_a_combination_that_does_not_exist_has_no_row(absent):
+    with pytest.raises(ValueError, match="invalid entry in coordinates"):
+        code_table(CODES, FACTORS, SIZES).rows(np.array([FACTORS[0], absent]))
 
 
 def test_values_are_renumbered_when_no_sizes_are_given():

@@ -1,10 +1,13 @@
 import builtins
 import dataclasses
 import math
+import signal
+import threading
 
 import numpy as np
 import pytest
 from code_tables import FEW, grid, ignorant, noisy, perfect, rotated, with_codes
+from sklearn.ensemble import GradientBoostingClassifier
 
 from didcli.metrics import dci
 
@@ -79,6 +82,22 @@ def test_both_backends_give_the_same_scores():
 
 def test_threads_do_not_change_the_scores():
     assert score(noisy(), dataclasses.replace(FEW, threads=3)) == score(noisy())
+
+
+def test_ctrl_c_ends_scikit_learn_s_trees_early(monkeypatch):
+    stages = []
+
+    def interrupted_once(*arguments, **named):
+        stages.append(arguments)
+        if len(stages) == 1:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return fit_stage(*arguments, **named)
+
+    fit_stage = GradientBoostingClassifier._fit_stage
+    monkeypatch.setattr(GradientBoostingClassifier, "_fit_stage", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        score(noisy(), dataclasses.replace(SKLEARN, threads=2))
+    assert len(stages) < 100  # of 300
 
 
 def test_without_numba_scikit_learn_steps_in_and_says_so(monkeypatch):

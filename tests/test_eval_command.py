@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -114,6 +115,32 @@ def test_runs_are_ranked_without_labels(did, encoded_run):
     lines = [line.split("\t") for line in result.stdout.splitlines()]
     assert {path for _, path in lines} == {str(encoded_run), str(other)}
     assert float(lines[0][0]) > 0.7
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_scoring_at_once(codes, number, code):
+    # With trees that take a second each, what it waits for shows.
+    program = (
+        "import sys, time\n"
+        "import didcli.cli\n"
+        "from didcli.metrics import _trees\n"
+        "_trees.add_tree = lambda *_: print('growing', flush=True) or time.sleep(1)\n"
+        f"sys.argv = ['did', 'eval', '--codes', {str(codes)!r}, '--metrics', 'dci']\n"
+        "sys.argv += ['--threads', '2']\n"
+        "didcli.cli.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "growing\n"
+    process.send_signal(number)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code, said
+    assert said.endswith("interrupted\n") == (number == signal.SIGINT)
+    assert "error" not in said
 
 
 def damaged(codes, tmp_path):

@@ -1,17 +1,21 @@
 """Real processes: `did --version` where any will do, training where it must be interrupted."""
 
 import dataclasses
+import os
+import shutil
 import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+import didcli
 from didcli.config import CONFIG_NAME
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import executors, runs
-from didcli.engine.executors import Task, Watcher, run_locally
+from didcli.engine.executors import Task, Watcher, command_line, run_locally
 from didcli.errors import UsageError
 
 FINE = ("--version",)
@@ -131,6 +135,37 @@ def test_processes_do_not_outlive_a_killed_parent_and_the_next_one_waits_for_the
     assert ended == {}
     assert "going on from step " in log.read_text()
     assert step_of(endless.folder) > reached
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tie a process to its parent")
+def test_a_process_whose_parent_is_gone_before_it_is_tied_ends_at_once():
+    orphan = command_line(FINE, parent=os.getppid())
+    result = subprocess.run(orphan, check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (143, "", "")
+
+
+def test_files_in_the_working_folder_are_not_taken_for_libraries(
+    told, make_task, monkeypatch, tmp_path
+):
+    watcher, ended, _ = told
+    for name in ("yaml.py", "typer.py", "didcli.py"):
+        (tmp_path / name).write_text("raise SystemExit('not a library')")
+    monkeypatch.chdir(tmp_path)
+    run_locally([make_task("a", FINE)], watcher)
+    assert ended == {"a": None}
+
+
+def test_a_package_that_is_not_installed_is_found_where_it_was_loaded_from(
+    told, make_task, monkeypatch, tmp_path
+):
+    watcher, ended, _ = told
+    copy = shutil.copytree(Path(didcli.__file__).parent, tmp_path / "source" / "didcli")
+    (copy / "__init__.py").write_text('__version__ = "of the copy"')
+    monkeypatch.setattr(didcli, "__file__", str(copy / "__init__.py"))
+    task = make_task("a", FINE)
+    run_locally([task], watcher)
+    assert ended == {"a": None}
+    assert "did of the copy" in (task.folder / "job.log").read_text()
 
 
 def test_without_ray_the_error_says_how_to_install_it(make_task, monkeypatch):

@@ -12,6 +12,8 @@ def test_factors_count_up_the_last_one_fastest(sizes):
     assert _grid.factors(sizes).tolist() == every
     assert _grid.factors(sizes, 1, 3).tolist() == every[1:3]
     assert _grid.factors(sizes).dtype == np.int64
+    with pytest.raises(ValueError, match="out of bounds"):
+        _grid.factors(sizes, 1, len(every) + 1)
 
 
 def test_good_rows_come_back_as_int64():

@@ -228,6 +228,7 @@ def test_a_killed_process_resumes_to_the_same_bytes(did, data_dir, tiny_config, 
 
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}.get(number, -9), err
     assert out == ""
+    assert err.count("stopping after this step") == (number != signal.SIGKILL)
     stopped = runs.open_run(tmp_path / "run").step
     assert 0 < stopped < steps
 
@@ -236,3 +237,22 @@ def test_a_killed_process_resumes_to_the_same_bytes(did, data_dir, tiny_config, 
     assert resumed.stdout == f"{tmp_path / 'run'}\n"
     straight = train.run(longer(tiny_config, steps=steps), tmp_path / "straight", data_dir=data_dir)
     assert checkpoint_bytes(tmp_path / "run") == checkpoint_bytes(straight.path)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_the_dataset_is_made_ends_at_once(tmp_path, number, code):
+    command = [sys.executable, "-m", "didcli", "train", "--data-dir", str(tmp_path / "data")]
+    command += ["--runs-dir", str(tmp_path / "runs"), *(f"--set={text}" for text in TINY)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        while "Preparing the dataset" not in (line := process.stderr.readline()):
+            assert line, "it ended"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code, said
+    assert "error" not in said
+    assert "stop" not in said  # nor is there a step to be saved
+    assert not list((tmp_path / "runs").iterdir())
+    assert not [path for path in (tmp_path / "data").iterdir() if path.suffix != ".lock"]

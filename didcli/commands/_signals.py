@@ -1,8 +1,10 @@
 """Ctrl-C and SIGTERM while something worth saving is under way."""
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -21,13 +23,18 @@ class Stop:
 
 
 @contextmanager
-def graceful_stop() -> Iterator[Stop]:
-    """Within, the first signal only asks to stop; a second one ends the process as usual."""
+def graceful_stop(notice: str = "") -> Iterator[Stop]:
+    """Within, the first signal only asks to stop; a second one ends the process as usual.
+
+    notice: a line for stderr, upon the first signal.
+    """
     stop = Stop()
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, _frame: FrameType | None) -> None:
         stop.signal = number
+        if notice:
+            _write(notice)
         for each, handler in former.items():
             signal.signal(each, handler)
 
@@ -38,3 +45,14 @@ def graceful_stop() -> Iterator[Stop]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _write(line: str) -> None:
+    """On stderr, from a signal handler: the signal may have come amid a write to `sys.stderr`,
+    which takes no other in between."""
+    if sys.stderr is None:  # closed by who called
+        return
+    # Where a bar is drawn, the cursor stands behind it.
+    start = "\n" if sys.stderr.isatty() else ""
+    with suppress(OSError):  # nobody reads it: no reason not to save
+        os.write(sys.stderr.fileno(), f"{start}{line}\n".encode())

@@ -9,13 +9,14 @@ import typer
 
 from didcli import registry
 from didcli.commands import _options as options
-from didcli.commands._signals import graceful_stop
+from didcli.commands._signals import Stop, graceful_stop
 from didcli.errors import UsageError
 
 if TYPE_CHECKING:
     from didcli.config import RunConfig
     from didcli.engine.train import Report
 
+STOPPING = "stopping after this step; Ctrl-C again ends at once"
 SHOWN = 3
 """Losses named in the progress line; log.jsonl has them all."""
 ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
@@ -124,15 +125,19 @@ def train(
         folder = Path(processes.from_first(str(out or made)))
         total = resolved.train.steps
 
-        with graceful_stop() as stop, options.data_progress(quiet) as on_data, ExitStack() as shown:
+        with options.data_progress(quiet) as on_data, ExitStack() as shown:
             if made is not None:
                 shown.callback(runs.remove_unused, made)
             options.say(f"run folder {folder}", quiet)
             update: Update | None = None
             note = ""
+            stop = Stop()
 
             def on_start(text: str, step: int) -> None:
-                nonlocal update
+                nonlocal update, stop
+                # Not before: until training starts there is nothing to save, and while a dataset
+                # is made nobody asks whether to stop.
+                stop = shown.enter_context(graceful_stop("" if quiet else STOPPING))
                 options.say(f"{text}, going on from step {step}" if step else text, quiet)
                 update = shown.enter_context(
                     progress("Training", total=total, unit="steps", with_rate=False, quiet=quiet)
@@ -146,6 +151,9 @@ def train(
                 nonlocal note
                 note = _describe(report)
 
+            def should_stop() -> bool:
+                return stop.requested()
+
             outcome = engine.run(
                 resolved,
                 folder,
@@ -158,7 +166,7 @@ def train(
                     on_log=on_log,
                     on_warning=lambda text: options.say(f"warning: {text}", quiet),
                     on_data=on_data,
-                    should_stop=stop.requested,
+                    should_stop=should_stop,
                 ),
             )
         if not outcome.finished:

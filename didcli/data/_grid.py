@@ -12,15 +12,13 @@ from didcli.errors import DataError
 
 
 def factors(sizes: tuple[int, ...], start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
-    """Factors of the rows from `start` up to `stop`, else the end: numbers in mixed radix.
+    """Factors of the rows from `start` up to `stop`, else the end.
 
     sizes: K numbers of values. Returns (stop - start, K), each column counted from 0.
+    Raises ValueError for rows beyond the end.
     """
-    rows = np.arange(start, prod(sizes) if stop is None else stop, dtype=np.int64)
-    digits = np.empty((len(rows), len(sizes)), dtype=np.int64)
-    for column in reversed(range(len(sizes))):
-        rows, digits[:, column] = np.divmod(rows, sizes[column])
-    return digits
+    rows = np.arange(start, prod(sizes) if stop is None else stop)
+    return np.stack(np.unravel_index(rows, sizes), axis=-1).astype(np.int64, copy=False)
 
 
 def checked_rows(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:

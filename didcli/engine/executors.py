@@ -6,6 +6,7 @@ killed only when that takes long.
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+import didcli
 from didcli.engine import runs
 from didcli.errors import UsageError
 
@@ -27,12 +29,22 @@ GRACE_SECONDS = 60.0
 ORPHAN_SECONDS = 60
 """To wait for a trainer that a killed comparison has left behind, and that is saving."""
 
-# A comparison that is killed outright cannot tell its processes to end. Linux can: 1 is
-# PR_SET_PDEATHSIG. Elsewhere they end with their command, and their lock keeps the next one out.
-_TIED_TO_PARENT = (
-    "import ctypes, runpy, signal; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
-    "runpy.run_module('didcli', run_name='__main__')"
-)
+# Takes, before the arguments of `did`, the folder that this package lies in (it need not be
+# installed) and the number of the calling process. A comparison that is killed outright cannot tell
+# its processes to end. Linux can: 1 is PR_SET_PDEATHSIG, which comes too late for a parent that is
+# gone by then. Elsewhere they end with their command, and their lock keeps the next one out.
+_PROGRAM = """
+import os, runpy, sys
+package_folder, parent = sys.argv.pop(1), int(sys.argv.pop(1))
+if package_folder not in sys.path:
+    sys.path.insert(0, package_folder)
+if sys.platform == "linux":
+    import ctypes, signal
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(128 + signal.SIGTERM)
+runpy.run_module("didcli", run_name="__main__")
+"""
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,13 @@ def _run_alone(task: Task) -> str | None:
     return problems[0]
 
 
+def command_line(arguments: Sequence[str], parent: int) -> list[str]:
+    """What starts `did` with the arguments as a child of the process `parent`, and ends with it."""
+    package_folder = str(Path(didcli.__file__).parent.parent)
+    # -P: without it, what lies in the folder that the user is in goes before every library.
+    return [sys.executable, "-P", "-c", _PROGRAM, package_folder, str(parent), *arguments]
+
+
 class _Running:
     """A task under way."""
 
@@ -203,10 +222,8 @@ class _Running:
         arguments = self._left.popleft()
         self._log.write(f"$ did {' '.join(arguments)}\n".encode())
         self._log.flush()
-        tied = sys.platform == "linux"
-        program = ["-c", _TIED_TO_PARENT] if tied else ["-m", "didcli"]
         self._process = subprocess.Popen(
-            [sys.executable, *program, *arguments],
+            command_line(arguments, os.getpid()),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from didcli.metrics._parallel import ordered_map
+
 STAGES = 100
 LEARNING_RATE = 0.1
 
@@ -51,19 +53,24 @@ def fit_all(
         test_codes=np.ascontiguousarray(test_codes.T),
         reciprocals=1 / np.maximum(np.arange(len(codes) + 1), 1),
     )
-    columns = [(k, factors[:, k]) for k in range(factors.shape[1])]
+    columns = range(factors.shape[1])
     if threads <= 1:
-        return [_fit(shared, y, seed + k, _run_here, 1) for k, y in columns]
-    # A factor waits for its trees at the end of each stage: it needs a thread to wait in, which
-    # must not be one of those that grow trees.
-    with ThreadPoolExecutor(threads) as growers, ThreadPoolExecutor(len(columns)) as factor_pool:
+        return [_fit(shared, factors[:, k], seed + k, _run_here, 1) for k in columns]
+    with ThreadPoolExecutor(threads) as growers:
 
         def run(task: Callable[[int], None], parts: int) -> None:
             for future in [growers.submit(task, part) for part in range(parts)]:
                 future.result()
 
-        fits = [factor_pool.submit(_fit, shared, y, seed + k, run, threads) for k, y in columns]
-        return [fit.result() for fit in fits]
+        # A factor waits for its trees at the end of each stage: it needs a thread to wait in, which
+        # must not be one of those that grow trees. Without growers its next stage raises, so that
+        # Ctrl-C need not wait for all of them.
+        return ordered_map(
+            lambda k: _fit(shared, factors[:, k], seed + k, run, threads),
+            columns,
+            len(columns),
+            on_stop=functools.partial(growers.shutdown, wait=False, cancel_futures=True),
+        )
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,25 @@ Outcome = TypeVar("Outcome")
 
 
 def ordered_map(
-    function: Callable[[Item], Outcome], items: Iterable[Item], threads: int
+    function: Callable[[Item], Outcome],
+    items: Iterable[Item],
+    threads: int,
+    *,
+    on_stop: Callable[[], object] = lambda: None,
 ) -> list[Outcome]:
-    """`[function(item) for item in items]`, on up to `threads` threads."""
+    """`[function(item) for item in items]`, on up to `threads` threads.
+
+    What raises here, Ctrl-C among it, comes out once the items under way have ended; no others are
+    begun. on_stop: called before they are waited for, to have them end early.
+    """
     if threads <= 1:
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
+        try:
+            return list(pool.map(function, items))
+        except BaseException:
+            on_stop()
+            raise
 
 
 def cores() -> int:

@@ -38,10 +38,13 @@ class CodeTable:
         return self.row_of_rank is not None
 
     def rows(self, factors: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(..., K) factors -> (...) rows that hold them. For complete grids only."""
+        """(..., K) factors -> (...) rows that hold them. For complete grids only.
+
+        Raises ValueError for factors that are not in 0 .. size - 1.
+        """
         if self.row_of_rank is None:
             raise ValueError("only a complete grid has a row for every combination of factors")
-        return self.row_of_rank[mixed_radix_rank(factors, self.factor_sizes)]
+        return self.row_of_rank[_rank(factors, self.factor_sizes)]
 
 
 def code_table(
@@ -93,10 +96,9 @@ def code_table(
     )
 
 
-def mixed_radix_rank(factors: NDArray[np.int64], sizes: Sequence[int]) -> NDArray[np.int64]:
+def _rank(factors: NDArray[np.int64], sizes: Sequence[int]) -> NDArray[np.intp]:
     """(..., K) factors -> (...) number of the combination, the last factor changing fastest."""
-    weights = np.concatenate([np.cumprod(sizes[:0:-1])[::-1], [1]]).astype(np.int64)
-    rank: NDArray[np.int64] = factors @ weights
+    rank: NDArray[np.intp] = np.ravel_multi_index(tuple(np.moveaxis(factors, -1, 0)), sizes)
     return rank
 
 
@@ -108,7 +110,7 @@ def _rows_by_rank(factors: NDArray[np.int64], sizes: Sequence[int]) -> NDArray[n
         combinations *= int(size)
     if combinations != len(factors):
         return None
-    rank = mixed_radix_rank(factors, sizes)
+    rank = _rank(factors, sizes)
     rows = np.full(combinations, -1, dtype=np.int64)
     rows[rank] = np.arange(combinations)
     return None if (rows < 0).any() else rows
