@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import didcli
+from didcli.commands import _streams
 from didcli.commands._group import LazyGroup, register
 from didcli.errors import DidError, StorageError, UsageError
 
@@ -61,6 +62,7 @@ ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Run the command line and exit; see `didcli.errors` for the exit codes."""
     signal.signal(signal.SIGTERM, _raise_exit)
+    _streams.mend()
     if "_DID_COMPLETE" in os.environ:  # the shell asks for completions
         app()
     command = typer.main.get_command(app)

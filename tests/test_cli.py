@@ -200,6 +200,24 @@ def test_141_a_closed_pipe_ends_quietly(did, tiny_run):
     assert result.stderr == ""
 
 
+def test_a_stderr_that_nobody_reads_any_more_ends_no_training(did, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "didcli", "train", "--steps", "4", "--out", str(out), *SET]
+    with os.fdopen(writer, "wb") as closed:
+        result = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=closed,
+            env={**os.environ, "DID_DATA_DIR": str(data_folder(did))},
+            text=True,
+            check=False,
+        )
+    assert (result.returncode, result.stdout) == (0, f"{out}\n")
+    assert (out / "checkpoint.safetensors").exists()
+
+
 def test_1_a_bug_is_called_one_and_debug_shows_where():
     broken = (
         "import sys, didcli.config\n"
