@@ -106,6 +106,17 @@ def test_the_latest_run_is_scored_drawn_and_keeps_its_report(did, encoded_run):
         assert picture.width > 300
 
 
+def test_a_picture_that_cannot_be_written_does_not_lose_the_scores(did, codes, tmp_path):
+    (tmp_path / "eval.png").mkdir()
+    result = did(
+        *("eval", "--codes", str(codes), "--metrics", "mig", *FEW, "--plot", "--json"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 7, result.stderr
+    assert "cannot write eval.png" in result.stderr
+    assert json.loads(result.stdout)["scores"]["mig"] > 0.1
+
+
 def test_runs_are_ranked_without_labels(did, encoded_run):
     other = shutil.copytree(encoded_run, encoded_run.with_name("other"))
     result = did("eval", "--select", "udr", str(encoded_run), str(other))

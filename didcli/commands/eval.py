@@ -155,12 +155,12 @@ def evaluate(
                 data_dir=data_dir,
                 on_progress=on_progress,
             )
-    if plot:
+    _print(report, as_json, quiet, functools.partial(_as_text, title))
+    if plot:  # last: a picture that cannot be written does not lose the scores
         from didcli.io.atomic import write_bytes
 
         write_bytes(folder / PICTURE_NAME, engine.picture(report, title))
         options.say(f"picture {folder / PICTURE_NAME}", quiet)
-    _print(report, as_json, quiet, functools.partial(_as_text, title))
 
 
 def _select(
