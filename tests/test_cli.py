@@ -135,6 +135,7 @@ def test_2_a_wrong_dimension_says_which_there_are(did, tiny_run):
 
 def test_2_contradicting_flags(did, tmp_path):
     assert_fails(did("train", "--resume", "--force", "--out", str(tmp_path / "x")), 2, "--force")
+    assert_fails(did("train", "--force", "--runs-dir", str(tmp_path)), 2, "there is no --out")
 
 
 def test_2_resuming_with_other_settings_names_them(did, tiny_run, tiny_config):

@@ -149,6 +149,11 @@ def not_finite(_, tmp_path):
         (lambda z, _: ("--codes", str(z), "--plot", "--metrics", "sap"), 2, "mig and dci"),
         (lambda *_: ("a", "b"), 2, "one run at a time"),
         (lambda *_: ("--select", "udr"), 2, "two runs or more"),
+        (
+            lambda *_: ("--select", "udr", "a", "b", "--shuffled", "--threads", "0", "--plot"),
+            2,
+            "--shuffled, --plot, --threads: not for --select",
+        ),
         (lambda *_: ("--codes", "nowhere.npz"), 3, "cannot read nowhere.npz"),
         (damaged, 3, "is not a file of codes"),
         (not_finite, 3, "120 codes are not finite"),
