@@ -6,12 +6,14 @@ import signal
 import sys
 import traceback
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import didcli
-from didcli.commands._group import LazyGroup, register
+from didcli.commands import _options as options
+from didcli.commands import _streams
+from didcli.commands._group import COMMANDS, LazyGroup, register
 from didcli.commands._memory import memory_errors
 from didcli.errors import DidError, StorageError, UsageError
 
@@ -40,9 +42,8 @@ def did(
             "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-    debug: Annotated[  # main reads it from sys.argv: anything may fail earlier
-        bool, typer.Option("--debug", help="Show the traceback of an error.")
-    ] = False,
+    debug: options.Debug = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Learn, measure, look at and export disentangled representations of images.
 
@@ -58,18 +59,24 @@ def did(
 # errors is found from one that it always exports.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
+STORAGE_HINTS = {
+    errno.ENOSPC: "free some space, or write elsewhere",
+    errno.EDQUOT: "free some space of your quota, or write elsewhere",
+    errno.EACCES: "see who may read and write it: ls -ld PATH",
+    errno.EROFS: "write elsewhere: that disk is read-only",
+    errno.ENOENT: "see whether the path is as meant, and still there",
+    errno.EMFILE: "allow more open files: ulimit -n 4096",
+}
+"""What mends an error of the system that no command has words of its own for."""
+
 
 def main() -> None:
     """Run the command line and exit; see `didcli.errors` for the exit codes."""
     signal.signal(signal.SIGTERM, _raise_exit)
+    _streams.mend()
     if "_DID_COMPLETE" in os.environ:  # the shell asks for completions
         app()
-    command = typer.main.get_command(app)
-    for parameter in command.get_params(typer.Context(command, **command.context_settings)):
-        # Typer's own flags (help, completion) default to None, and to take that for a bool it
-        # would import pydantic, which costs 140 ms.
-        if getattr(parameter, "is_flag", False) and parameter.default is None:
-            parameter.default = False
+    command = _command()
     try:
         # Not command.main(), which would exit 1 on Ctrl-C and on a closed pipe.
         with command.make_context("did", sys.argv[1:]) as context, memory_errors(context):
@@ -78,8 +85,10 @@ def main() -> None:
     except typer.Exit as leaving:
         raise SystemExit(leaving.exit_code) from None
     except ClickException as error:
-        error.show()  # type: ignore[attr-defined]
-        raise SystemExit(UsageError.exit_code) from None
+        if len(sys.argv) == 1:  # the message is the whole help
+            error.show()  # type: ignore[attr-defined]
+            raise SystemExit(UsageError.exit_code) from None
+        _fail(_usage_problem(error), UsageError.exit_code)
     except DidError as error:
         _fail(f"error: {error}\nhint: {error.hint}", error.exit_code)
     except BrokenPipeError:
@@ -90,7 +99,7 @@ def main() -> None:
         if error.errno == errno.EPIPE:
             _close_pipe()
         where = f": {error.filename}" if error.filename else ""
-        hint = "free some space, or write elsewhere" if error.errno == errno.ENOSPC else "check it"
+        hint = STORAGE_HINTS.get(error.errno or 0, "run it again with --debug to see where")
         _fail(f"error: {error.strerror or error}{where}\nhint: {hint}", StorageError.exit_code)
     except Exception as error:
         _fail(
@@ -98,6 +107,23 @@ def main() -> None:
             "hint: run it again with --debug for a traceback to report",
             1,
         )
+
+
+def _command() -> Any:
+    command = typer.main.get_command(app)
+    for parameter in command.get_params(typer.Context(command, **command.context_settings)):
+        # Typer's own flags (help, completion) default to None, and to take that for a bool it
+        # would import pydantic, which costs 140 ms.
+        if getattr(parameter, "is_flag", False) and parameter.default is None:
+            parameter.default = False
+    return command
+
+
+def _usage_problem(error: Any) -> str:
+    """What click found wrong, in the form of our own errors; it would print the usage as well."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    called = next((f"did {word}" for word in sys.argv[1:] if word in COMMANDS), "did")
+    return f"error: {message[:1].lower()}{message[1:]}\nhint: {called} --help shows what it takes"
 
 
 def _fail(text: str, code: int) -> None:

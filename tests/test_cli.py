@@ -1,5 +1,8 @@
 """The command as a user meets it: help, versions, exit codes. Every call is the real command."""
 
+import errno
+import importlib.metadata
+import json
 import os
 import shutil
 import signal
@@ -77,24 +80,48 @@ def test_version(did):
     assert did("--version").stdout == f"did {__version__}\n"
 
 
-def assert_fails(result: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
-    """An error is two or three plain lines on stderr: what is wrong, and a hint."""
+def assert_fails(
+    result: subprocess.CompletedProcess[str], code: int, *texts: str, listed: int = 0
+) -> None:
+    """An error is two or three plain lines on stderr: what is wrong, and a hint.
+
+    listed: further lines, one for each of several problems that are told at once.
+    """
     assert result.returncode == code, result.stderr
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
+    lines = result.stderr[result.stderr.index("error: ") :].splitlines()
+    assert 2 + listed <= len(lines) <= 3 + listed, result.stderr
+    assert lines[0].startswith("error: ")
+    assert lines[1 + listed].startswith("hint: ")
     for text in ("hint: ", *texts):
         assert text in result.stderr
 
 
 def test_2_unknown_settings_are_listed_with_the_nearest(did):
     result = did("train", "--set", "method.lambda_hh=1", "--set", "train.stepz=5")
-    assert_fails(result, 2, "2 problems", "Did you mean 'lambda_h'?", "Did you mean 'steps'?")
+    nearest = ("Did you mean 'lambda_h'?", "Did you mean 'steps'?")
+    assert_fails(result, 2, "2 problems", *nearest, listed=2)
 
 
-def test_2_unknown_options_are_usage_errors(did):
-    result = did("train", "--stepz", "5")
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["train", "--stepz", "5"], "no such option: --stepz"),
+        (["train", "--set"], "'--set' requires an argument"),
+        (["traverse", "--steps", "1"], "invalid value for '--steps'"),
+        (["compare"], "missing argument 'SPEC|RUN'"),
+    ],
+)
+def test_2_what_the_parser_refuses_is_an_error_with_a_hint(did, arguments, problem):
+    assert_fails(did(*arguments), 2, problem, f"hint: did {arguments[0]} --help")
+
+
+def test_without_a_command_there_is_the_help(did):
+    result = did()
     assert result.returncode == 2
-    assert "--steps" in result.stderr
+    assert "Usage: did " in result.stderr
+    assert_fails(did("-v"), 2, "missing command", "hint: did --help")
 
 
 def test_2_an_absent_device_names_those_present(did):
@@ -108,11 +135,13 @@ def test_2_a_wrong_dimension_says_which_there_are(did, tiny_run):
 
 def test_2_contradicting_flags(did, tmp_path):
     assert_fails(did("train", "--resume", "--force", "--out", str(tmp_path / "x")), 2, "--force")
+    assert_fails(did("train", "--force", "--runs-dir", str(tmp_path)), 2, "there is no --out")
 
 
 def test_2_resuming_with_other_settings_names_them(did, tiny_run, tiny_config):
     result = did("train", "--resume", "--out", str(tiny_run), "--set", "method.lambda_h=9")
-    assert_fails(result, 2, f"method.lambda_h: {tiny_config.method.settings.lambda_h} -> 9.0")
+    change = f"method.lambda_h: {tiny_config.method.settings.lambda_h} -> 9.0"
+    assert_fails(result, 2, change, listed=1)
 
 
 def test_3_the_official_data_are_absent(did, tmp_path):
@@ -214,6 +243,24 @@ def test_141_a_closed_pipe_ends_quietly(did, tiny_run):
     assert result.stderr == ""
 
 
+def test_a_stderr_that_nobody_reads_any_more_ends_no_training(did, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "didcli", "train", "--steps", "4", "--out", str(out), *SET]
+    with os.fdopen(writer, "wb") as closed:
+        result = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=closed,
+            env={**os.environ, "DID_DATA_DIR": str(data_folder(did))},
+            text=True,
+            check=False,
+        )
+    assert (result.returncode, result.stdout) == (0, f"{out}\n")
+    assert (out / "checkpoint.safetensors").exists()
+
+
 def test_1_a_bug_is_called_one_and_debug_shows_where():
     broken = (
         "import sys, didcli.config\n"
@@ -223,15 +270,51 @@ def test_1_a_bug_is_called_one_and_debug_shows_where():
         "sys.argv = ['did', *sys.argv[1:]]\n"
         "didcli.cli.main()"
     )
-    plain, debug = (
+    plain, before, after = (
         subprocess.run(
             [sys.executable, "-c", broken, *arguments], check=False, capture_output=True, text=True
         )
-        for arguments in (["train"], ["--debug", "train"])
+        for arguments in (["train"], ["--debug", "train"], ["train", "--debug"])
     )
     assert_fails(plain, 1, "RuntimeError: oops", "--debug")
-    assert debug.returncode == 1
-    assert "Traceback" in debug.stderr
+    for result in (before, after):
+        assert result.returncode == 1
+        assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.ENOSPC, "free some space"), (errno.ENOENT, "path"), (errno.EIO, "--debug")],
+)
+def test_7_an_error_of_the_system_names_the_file_and_what_may_mend_it(number, hint):
+    broken = (
+        "import sys, didcli.config\n"
+        f"def fail(*args, **kwargs): raise OSError({number}, 'oops', 'that.file')\n"
+        "import didcli.cli\n"
+        "didcli.config.resolve = fail\n"
+        "sys.argv = ['did', 'train']\n"
+        "didcli.cli.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", broken], check=False, capture_output=True, text=True
+    )
+    assert_fails(result, 7, "oops: that.file", hint)
+
+
+@pytest.mark.parametrize("arguments", [["-v", "runs"], ["runs", "--verbose"]], ids=str)
+def test_verbose_says_which_versions_are_at_work(did, tmp_path, arguments):
+    result = did(*arguments, "--runs-dir", str(tmp_path), "--json")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith("did ")
+    assert f"numpy {importlib.metadata.version('numpy')}" in result.stderr
+    assert json.loads(result.stdout)["runs"] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_verbose_and_debug_are_among_the_options_of_every_command(did, name):
+    text = did(name, "--help").stdout
+    assert "-v, --verbose" in text
+    assert "--debug" in text
 
 
 def test_train_prints_the_run_folder_alone_on_stdout(did, tmp_path):

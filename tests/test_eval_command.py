@@ -108,6 +108,17 @@ def test_the_latest_run_is_scored_drawn_and_keeps_its_report(did, encoded_run):
         assert picture.width > 300
 
 
+def test_a_picture_that_cannot_be_written_does_not_lose_the_scores(did, codes, tmp_path):
+    (tmp_path / "eval.png").mkdir()
+    result = did(
+        *("eval", "--codes", str(codes), "--metrics", "mig", *FEW, "--plot", "--json"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 7, result.stderr
+    assert "cannot write eval.png" in result.stderr
+    assert json.loads(result.stdout)["scores"]["mig"] > 0.1
+
+
 def test_runs_are_ranked_without_labels(did, encoded_run):
     other = shutil.copytree(encoded_run, encoded_run.with_name("other"))
     result = did("eval", "--select", "udr", str(encoded_run), str(other))
@@ -179,6 +190,11 @@ def not_finite(_, tmp_path):
         (lambda z, _: ("--codes", str(z), "--plot", "--metrics", "sap"), 2, "mig and dci"),
         (lambda *_: ("a", "b"), 2, "one run at a time"),
         (lambda *_: ("--select", "udr"), 2, "two runs or more"),
+        (
+            lambda *_: ("--select", "udr", "a", "b", "--shuffled", "--threads", "0", "--plot"),
+            2,
+            "--shuffled, --plot, --threads: not for --select",
+        ),
         (lambda *_: ("--codes", "nowhere.npz"), 3, "cannot read nowhere.npz"),
         (damaged, 3, "is not what it should be"),
         (cannot_be_unpacked, 3, "is not what it should be: Error -3 while decompressing"),

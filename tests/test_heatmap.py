@@ -25,3 +25,8 @@ def test_large_values_are_dark_and_missing_ones_blank():
     missing = np.asarray(picture(np.full((4, 4), np.nan)).convert("L"), dtype=float)
     assert high.mean() < low.mean() - 50
     assert missing.mean() > high.mean() + 50
+
+
+def test_a_dollar_in_a_name_is_a_dollar_and_no_formula():
+    panel = Panel("a", np.eye(2), ["z0", "z1"], ["a_$x^_$", "b"])
+    assert draw([panel], "a$b_$c.npz").startswith(b"\x89PNG")

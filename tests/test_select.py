@@ -132,9 +132,11 @@ def test_runs_that_differ_in_more_than_their_seed_are_said(three_runs):
     assert "more than their seed" in select.select(three_runs, "udr")["notes"][0]
 
 
-def test_one_run_and_runs_on_other_data_are_refused(three_runs, monkeypatch):
+def test_one_run_a_negative_seed_and_runs_on_other_data_are_refused(three_runs, monkeypatch):
     with pytest.raises(UsageError, match="one run alone"):
         select.select(three_runs[:1], "udr")
+    with pytest.raises(UsageError, match="seed must be 0 or more, got -1"):
+        select.select(three_runs, "udr", seed=-1)
     other = make_dataset()
     other.source = "elsewhere"
     monkeypatch.setattr(three_runs[1], "dataset", lambda *_: other)

@@ -4,10 +4,13 @@ The modules of all of them would make every `did --help` wait for 40 ms.
 """
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+from didcli.commands import _options as options
 
 COMMANDS = {
     "download": ("download", "Fetch a dataset, verify it, and print its path."),
@@ -41,7 +44,19 @@ def load(name: str) -> Any:
     # Plain help, as the app's: see didcli.cli.
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name)(getattr(importlib.import_module(f"didcli.commands.{name}"), function))
-    return typer.main.get_command(single)
+    command = typer.main.get_command(single)
+    command.params += _parameters(_everywhere)
+    return command
+
+
+def _everywhere(debug: options.Debug = False, verbose: options.Verbose = False) -> None:
+    """What every command takes beside its own, and `did` itself before one."""
+
+
+def _parameters(function: Callable[..., None]) -> Any:
+    holder = typer.Typer(add_completion=False)
+    holder.command()(function)
+    return typer.main.get_command(holder).params
 
 
 def _stand_in() -> None:

@@ -8,8 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
+import didcli
+
 DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps; auto is the best there is."
 RUNS_DIR = Path("runs")
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "numba")
+"""That decide what comes out, and are named by --verbose."""
+
+
+def _say_versions(context: typer.Context, asked: bool) -> None:
+    if not asked or context.resilient_parsing:  # the shell asks for completions
+        return
+    import platform
+    from importlib.metadata import version
+
+    libraries = [f"{name} {version(name)}" for name in LIBRARIES]
+    python = f"Python {platform.python_version()}"
+    say(", ".join([f"did {didcli.__version__}", python, *libraries, platform.platform()]))
+
 
 RunsDir = Annotated[Path, typer.Option(help="Folder of run folders.", envvar="DID_RUNS_DIR")]
 DataDir = Annotated[
@@ -17,6 +33,20 @@ DataDir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=_say_versions,
+        expose_value=False,
+        help="Say first which versions of what are at work.",
+    ),
+]
+Debug = Annotated[  # didcli.cli reads it from sys.argv: anything may fail earlier
+    bool,
+    typer.Option("--debug", expose_value=False, help="Show the traceback of an error."),
+]
 
 
 def say(text: str, quiet: bool = False) -> None:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from didcli.errors import StorageError, UsageError
 
@@ -30,23 +31,46 @@ def check(output: str, *, binary: bool, as_json: bool = False) -> None:
     path = Path(output)
     if path.is_dir():
         raise StorageError(f"{path} is a folder", hint="Name a file in it: -o FILE")
-    if not path.parent.is_dir():
-        raise StorageError(f"no folder {path.parent}", hint="Make it, or choose another -o.")
-    if not os.access(path.parent, os.W_OK):
-        raise StorageError(f"{path.parent} cannot be written to", hint="Choose another -o.")
+    folder = _replaced(path).parent
+    if not _is_stream(path) and not folder.is_dir():
+        raise StorageError(f"no folder {folder}", hint="Make it, or choose another -o.")
+    opened = path if _is_stream(path) else folder
+    if not os.access(opened, os.W_OK):
+        raise StorageError(f"{opened} cannot be written to", hint="Choose another -o.")
 
 
 def write(output: str, content: Iterable[bytes]) -> None:
-    """Write the parts of a result: to stdout as they come, to a file once all are there.
+    """Write the parts of a result: to a file once all are there, to stdout, a FIFO or a device as
+    they come.
 
-    Raises StorageError; BrokenPipeError when the reader of stdout has gone.
+    Raises StorageError where a file cannot be written, and what a stream raises: BrokenPipeError
+    when the reader of a pipe has gone.
     """
+    path = Path(output)
     if output == STDOUT:
-        for part in content:
-            sys.stdout.buffer.write(part)
-            # At once, so that a reader who has seen enough ends this, and not the last part.
-            sys.stdout.buffer.flush()
-        return
-    from didcli.io.atomic import write_bytes
+        _stream(sys.stdout.buffer, content)
+    elif _is_stream(path):
+        # To replace it, as a file is, would take it from whoever else has it: /dev/null from all.
+        with path.open("wb") as file:
+            _stream(file, content)
+    else:
+        from didcli.io.atomic import write_bytes
 
-    write_bytes(Path(output), b"".join(content))
+        write_bytes(_replaced(path), b"".join(content))
+
+
+def _stream(file: BinaryIO, content: Iterable[bytes]) -> None:
+    for part in content:
+        file.write(part)
+        # At once, so that a reader who has seen enough ends this, and not the last part.
+        file.flush()
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it takes bytes and keeps none: a FIFO, a device, what the shell makes of >(...)."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _replaced(path: Path) -> Path:
+    """The file that a result at `path` replaces: of a symbolic link the one that it leads to."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 ALL = "all"
 PICTURE_NAME = "eval.png"
+SCORING = (
+    *("metrics", "sap", "dci_backend", "train_points", "test_points", "variance_points"),
+    *("eval_seeds", "shuffled", "disjoint", "plot", "threads"),
+)
+"""Options that say how to score, and mean nothing to --select."""
 UNITS = {"Encoding": "images", "Scoring": "scores"}
 """What the stages of an evaluation count."""
 
@@ -42,6 +47,7 @@ class Criterion(StrEnum):
 
 
 def evaluate(
+    context: typer.Context,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -113,6 +119,11 @@ def evaluate(
         raise UsageError(f"one run at a time, got {len(given)}", hint="Or rank them: --select udr")
     if select and len(given) < 2:
         raise UsageError("--select ranks two runs or more", hint="Name run folders, one by one.")
+    if select and (senseless := _given(context, SCORING)):
+        raise UsageError(
+            f"{', '.join(senseless)}: not for --select, which scores nothing",
+            hint="did eval RUN scores a run; --select takes --eval-seed, --device and --data-dir.",
+        )
     options.say("did eval: getting ready ...", quiet)  # importing torch or sklearn takes seconds
     if select:
         report = _select(given, select.value, device, eval_seed, data_dir, quiet)
@@ -155,12 +166,22 @@ def evaluate(
                 data_dir=data_dir,
                 on_progress=on_progress,
             )
-    if plot:
+    _print(report, as_json, quiet, functools.partial(_as_text, title))
+    if plot:  # last: a picture that cannot be written does not lose the scores
         from didcli.io.atomic import write_bytes
 
         write_bytes(folder / PICTURE_NAME, engine.picture(report, title))
         options.say(f"picture {folder / PICTURE_NAME}", quiet)
-    _print(report, as_json, quiet, functools.partial(_as_text, title))
+
+
+def _given(context: typer.Context, names: Sequence[str]) -> list[str]:
+    """Those of the options that stand on the command line, be it with their default."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    ]
 
 
 def _select(

@@ -97,6 +97,11 @@ def train(
     """
     if resume and force:
         raise UsageError("--resume and --force contradict each other", hint="Give one of them.")
+    if force and out is None:
+        raise UsageError(
+            "--force replaces the run that --out holds, and there is no --out",
+            hint="Pass --out DIR, or leave out --force: a new folder is made.",
+        )
     # Importing torch takes seconds. Of processes that torchrun starts, the first speaks for all.
     options.say("did train: getting ready ...", quiet or os.environ.get("RANK", "0") != "0")
 

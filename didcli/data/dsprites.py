@@ -120,7 +120,7 @@ def from_official(
     on_progress: records.OnProgress | None = None,
     factor_sizes: tuple[int, ...] = FACTOR_SIZES,
 ) -> StoredImages:
-    """The set from the hdf5 or npz `file` in `folder`, checked against its digests each time.
+    """The set from the hdf5 or npz `file` in `folder`, once it has passed `published.check`.
 
     Raises DataError when it is not the published file, or has something else than the set.
     """

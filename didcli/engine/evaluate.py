@@ -1,6 +1,6 @@
 """Score codes against the factors behind them.
 
-Five lines score any encoder:
+Three lines score any encoder:
 
     from didcli.engine.evaluate import code_table, evaluate
     report = evaluate(code_table(codes, factors))

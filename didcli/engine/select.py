@@ -141,11 +141,15 @@ def select(
 
     Its keys: `schema`, `criterion`, `best` (path), `runs` (path, score and training seed of each,
     the best first), `pairwise` (in the order given), `notes`.
-    Raises UsageError for fewer than two runs, or runs on different data.
+    Raises UsageError for fewer than two runs, runs on different data, or a negative seed.
     """
     if len(runs) < 2:
         raise UsageError(
             "one run alone agrees with itself", hint="Name two runs or more that differ in seed."
+        )
+    if seed < 0:  # now, not after minutes of encoding
+        raise UsageError(
+            f"an evaluation seed must be 0 or more, got {seed}", hint="Pass --eval-seed 0."
         )
     tell = on_progress or (lambda *_: None)
     rng = np.random.default_rng(seed)

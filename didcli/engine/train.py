@@ -42,7 +42,6 @@ class Report:
     losses: Mapping[str, float]
     images_per_second: float
     """Images of real data, since the line before."""
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,6 @@ class _Clock:
     """Measures throughput between two log lines."""
 
     batch_size: int
-    steps: int
     last_step: int
     last_time: float = field(default_factory=time.perf_counter)
 
@@ -83,7 +81,7 @@ class _Clock:
         now = time.perf_counter()
         rate = (step - self.last_step) / max(now - self.last_time, 1e-9)
         self.last_step, self.last_time = step, now
-        return Report(step, losses, rate * self.batch_size, (self.steps - step) / rate)
+        return Report(step, losses, rate * self.batch_size)
 
 
 def run(
@@ -140,7 +138,7 @@ class _Trainer:
 
     def fit(self, first_step: int) -> Outcome:
         train = self.config.train
-        clock = _Clock(train.batch_size, train.steps, first_step)
+        clock = _Clock(train.batch_size, first_step)
         done = first_step
         for step in range(first_step, train.steps):
             losses = self.setup.step(step)

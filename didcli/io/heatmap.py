@@ -30,12 +30,14 @@ def draw(panels: Sequence[Panel], heading: str) -> bytes:
     tallest = max(len(panel.rows) for panel in panels)
     width = sum(1.8 + 0.6 * len(panel.columns) for panel in panels)
     figure = Figure(figsize=(max(width, 5.0), 1.9 + 0.32 * tallest), layout="constrained", dpi=120)
-    figure.suptitle(heading, fontsize=10)
+    # Files and factors may have any name, $ in it.
+    figure.suptitle(heading, fontsize=10, parse_math=False)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for panel, axis in zip(panels, axes, strict=True):
         image = axis.imshow(panel.values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axis.set_title(panel.title, fontsize=9)
-        axis.set_xticks(range(len(panel.columns)), panel.columns, rotation=35, ha="right")
+        columns = range(len(panel.columns))
+        axis.set_xticks(columns, panel.columns, rotation=35, ha="right", parse_math=False)
         axis.set_yticks(range(len(panel.rows)), panel.rows)
         axis.tick_params(labelsize=8, length=0)
         if panel.values.size <= MOST_CELLS_WITH_NUMBERS:

@@ -26,7 +26,8 @@ def check(path: Path, file: RemoteFile, hint: str) -> Published:
     """Compare the file at `path` with what was published of it.
 
     Raises DataError, with `hint`, when it is absent or another, and StorageError when it cannot be
-    read. A file whose digests are of an older copy is accepted with a note that names both.
+    read. A file whose digests are of an older copy is accepted with a note that names both. It is
+    read again only when its size or its time of change is another (`digests.remembered`).
     """
     if not path.is_file():
         raise DataError(f"there is no {path}", hint=hint)

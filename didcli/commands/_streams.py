@@ -1,0 +1,50 @@
+"""stdin, stdout and stderr that were closed before the program began, or stop working under it."""
+
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+
+def mend() -> None:
+    """Make all three be there, and stderr never fail: it carries no data, and ends no work.
+
+    Reading an absent stdin gives nothing; what goes to an absent stdout or stderr is lost, as
+    whoever closed it wants. A stdout that fails is an error as ever.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nothing(descriptor))
+    sys.stderr.flush()
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(_Lossy(sys.stderr.fileno(), "wb", closefd=False)),
+        encoding=sys.stderr.encoding,
+        errors=sys.stderr.errors,
+        line_buffering=True,
+    )
+
+
+class _Lossy(io.FileIO):
+    """Drops what cannot be written: a reader that has gone, a full disk below a log file.
+
+    Below the text layer, because not all that is written there is ours: rich, for one, ends the
+    program when the pipe of a console closes.
+    """
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def _nothing(descriptor: int) -> TextIO:
+    """The null device, opened as that very descriptor: else the next file to be opened would get
+    it, a checkpoint perhaps, and with it what libraries print.
+    """
+    opened = os.open(os.devnull, os.O_RDWR)
+    if opened != descriptor:
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    os.set_inheritable(descriptor, True)
+    return os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False)
