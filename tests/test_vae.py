@@ -40,7 +40,7 @@ def test_its_gradients_are_those_of_the_negative_elbo():
         (beta_tcvae, {"beta": 1.0}),
         (beta_tcvae, {"beta": 1.0, "estimator": "mss"}),
         (annealed_vae, {"gamma": 1.0, "c_max": 0.0}),
-        (dip_vae, {"lambda_od": 0.0, "lambda_d": 0.0}),
+        (dip_vae, {"lambda_od": 0.0}),
         (factor_vae, {"gamma": 0.0}),
     ],
     ids=lambda value: str(getattr(value, "__name__", value)),
