@@ -38,7 +38,7 @@ def test_its_gradients_are_those_of_the_negative_elbo():
     [
         (beta_vae, {"beta": 1.0}),
         (beta_tcvae, {"beta": 1.0}),
-        (beta_tcvae, {"beta": 1.0, "estimator": "mss"}),
+        (beta_tcvae, {"beta": 1.0, "estimator": "mss", "dataset_size": 100}),
         (annealed_vae, {"gamma": 1.0, "c_max": 0.0}),
         (dip_vae, {"lambda_od": 0.0}),
         (factor_vae, {"gamma": 0.0}),

@@ -4,6 +4,7 @@ Where torchrun has started several processes, each goes through it with its shar
 and the first one alone writes the run folder.
 """
 
+import dataclasses
 import json
 import platform
 import time
@@ -17,7 +18,8 @@ import numpy as np
 import torch
 
 import didcli
-from didcli.config import RunConfig, build, check_resumable
+from didcli import registry
+from didcli.config import RunConfig, Section, build, check_resumable
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import device as devices
 from didcli.engine import processes, reports, runs
@@ -112,7 +114,7 @@ def run(
     new = first and runs.claim(out, resume=resume, force=force)
     with runs.locked(out, new=new) if first else nullcontext():
         dataset = runs.load_dataset(config, data_dir, on_progress=watcher.on_data)
-        module = runs.build_method(config, dataset.image_shape)
+        module = runs.build_method(_for_dataset(config, dataset), dataset.image_shape)
         # Channels last: convolutions in bfloat16 are fastest so, on CPUs and on GPUs.
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         first_step = 0
@@ -302,6 +304,15 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def _for_dataset(config: RunConfig, dataset: Dataset) -> RunConfig:
+    """The settings, with what the method takes from the dataset; see `didcli.interfaces`."""
+    module = registry.load("methods", config.method.name)
+    if not hasattr(module, "for_dataset"):
+        return config
+    settings = module.for_dataset(config.method.settings, len(dataset))
+    return dataclasses.replace(config, method=Section(config.method.name, settings))
 
 
 def _device(asked: str) -> torch.device:
