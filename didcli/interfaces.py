@@ -49,6 +49,9 @@ class Method(Protocol):
     A module in `didcli/methods/` has a frozen dataclass `Config` and
     `build(config: Config, image_shape: tuple[int, int, int]) -> Method`; the result is a
     `torch.nn.Module` whose `state_dict()` holds every weight, `g.*`, `d.*`, `e.*` and so on.
+    Where training depends on the size of the dataset, the module also has
+    `for_dataset(config: Config, images: int) -> Config`: the settings to build the method by that
+    is to be trained on so many images. A run keeps the settings that it was given.
     """
 
     latent_dim: int

@@ -19,7 +19,7 @@ from didcli.nn import parallel
 CASES = [
     ("annealed_vae", {"annealing_steps": 2}),
     ("beta_tcvae", {}),
-    ("beta_tcvae", {"estimator": "mss"}),
+    ("beta_tcvae", {"estimator": "mss", "dataset_size": 100}),
     ("beta_vae", {}),
     ("did", {"pairs": 4, "lambda_h": {0: 0.0, 1: 1.0}}),
     ("did", {"lambda_o": 1.0, "anchors": 4}),

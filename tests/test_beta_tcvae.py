@@ -1,22 +1,38 @@
 """beta-TCVAE: its two estimators in its loss; their formulas are tested in test_vae_losses.py."""
 
+import math
+
 import pytest
 import torch
 from one_step import build, gradients, images, rng
+from torch.distributions import Normal
 
 from didcli.errors import UsageError
 from didcli.methods import beta_tcvae
-from didcli.nn import vae_losses
 from didcli.nn.vae import sample_posterior
 
 
 @pytest.mark.parametrize("estimator", ["mws", "mss"])
 def test_the_regulariser_is_kl_plus_beta_minus_one_tc(estimator):
+    """TC by loops, from the posterior: with weights of 1/B, or of appendix C.2 for N = 50."""
     config = beta_tcvae.Config(beta=5.0, estimator=estimator, dataset_size=50)
     posterior = sample_posterior(torch.randn(8, 6, generator=rng(3)), rng())
-    kl = vae_losses.gaussian_kl(posterior.mean, posterior.log_var)
-    value, logs = beta_tcvae.regulariser(config, posterior, kl, 0)
-    assert value.item() == pytest.approx((kl + 4.0 * logs["total_correlation"]).item())
+    weight = {"mws": {}, "mss": {0: 1 / 50, 1: (50 - 7) / (50 * 7)}}[estimator]
+    other = {"mws": 1 / 8, "mss": 1 / 7}[estimator]
+    tc = 0.0
+    for i, code in enumerate(posterior.codes):
+        joint, marginals = 0.0, [0.0] * 3
+        for j in range(8):
+            q = Normal(posterior.mean[j], torch.exp(0.5 * posterior.log_var[j]))
+            densities = q.log_prob(code).exp().tolist()
+            w = weight.get((j - i) % 8, other)
+            joint += w * math.prod(densities)
+            marginals = [m + w * density for m, density in zip(marginals, densities, strict=True)]
+        tc += (math.log(joint) - sum(map(math.log, marginals))) / 8
+
+    value, logs = beta_tcvae.regulariser(config, posterior, torch.tensor(1.5), 0)
+    assert logs["total_correlation"].item() == pytest.approx(tc, rel=1e-4)
+    assert value.item() == pytest.approx(1.5 + 4.0 * tc, rel=1e-4)
 
 
 def test_the_size_of_the_dataset_matters_to_stratified_sampling_alone():

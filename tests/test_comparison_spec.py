@@ -78,6 +78,78 @@ def test_a_number_of_seeds_counts_them_and_all_metrics_are_the_default(read):
     assert read("{seeds: 3, metrics: all, entries: [{method: vae}]}").evaluation == spec.evaluation
 
 
+SWEEP = """
+seeds: 1
+entries:
+  - preset: beta_vae-dsprites
+    label: beta-VAE
+    set: {method.lr: 1e-3}
+    sweep: {method.beta: [4, 1]}
+  - method: vae
+    train: {steps: 40}
+    sweep: {method.lr: [1e-4, 0.01], train.steps: [10, 20]}
+"""
+
+
+def test_a_sweep_stands_for_an_entry_for_each_combination_of_its_values(read):
+    entries = read(SWEEP).entries
+    assert list(entries) == [
+        "beta-VAE, beta 4",
+        "beta-VAE, beta 1",
+        "vae, lr 0.0001, steps 10",
+        "vae, lr 0.0001, steps 20",
+        "vae, lr 0.01, steps 10",
+        "vae, lr 0.01, steps 20",
+    ]
+    assert entries["beta-VAE, beta 1"] == config.resolve(
+        "beta_vae-dsprites", assignments=["method.lr=0.001", "method.beta=1"]
+    )
+    last = entries["vae, lr 0.01, steps 20"]
+    assert (last.method.settings.lr, last.train.steps) == (0.01, 20)
+    assert len({folder_name(label).casefold() for label in entries}) == 6
+
+
+def test_every_problem_of_a_sweep_is_reported_once(read):
+    text = """
+seeds: 1
+entries:
+  - preset: beta_vae-dsprites
+    sweep: {method.betta: [1, 2], beta: [1, 2]}
+  - method: vae
+    sweep: {method.lr: [1e-4, -1, -2]}
+    set: {method.lr: 1e-3}
+  - method: dip_vae
+    sweep: {method.lambda_od: 3, method.variant: []}
+  - method: annealed_vae
+    sweep: {method.gamma: [1, 2, 1.0]}
+  - method: factor_vae
+    sweep: {train.seed: [1, 2]}
+  - method: beta_tcvae
+    label: one
+    sweep: {method.beta: [1, 2]}
+  - method: beta_tcvae
+    label: One
+    sweep: {method.beta: [2, 1]}
+"""
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    message = str(caught.value)
+    for line in (
+        "has 10 problems",
+        "entries[0] (beta_vae-dsprites): method.betta: no such setting. Did you mean 'beta'?",
+        "entries[0] (beta_vae-dsprites): sweep: 'beta' is not section.key, such as method.beta",
+        "entries[1] (vae): sweep: method.lr is in set:, too",
+        "entries[1] (vae): method.lr: Input should be greater than 0, got -1",
+        "entries[1] (vae): method.lr: Input should be greater than 0, got -2",
+        "entries[2].sweep.method.lambda_od: Input should be a valid list, got 3",
+        "entries[2].sweep.method.variant: List should have at least 1 item",
+        "entries[3].sweep: A value of method.gamma is listed twice",
+        "entries[4] (factor_vae): train.seed: seeds: names them",
+        "entries[6] (One): another entry has this label",
+    ):
+        assert message.count(line) == 1, line
+
+
 def test_every_problem_is_reported_at_once_with_the_nearest_key(read):
     text = """
 seedz: [0]
@@ -176,8 +248,9 @@ def test_labels_name_folders(label, name):
     assert folder_name(label) == name
 
 
-def test_the_example_is_a_valid_specification():
-    examples = sorted((Path(__file__).parent.parent / "examples" / "specs").glob("*.yaml"))
+@pytest.mark.parametrize("folder", ["specs", "sweeps"])
+def test_the_examples_are_valid_specifications(folder):
+    examples = sorted((Path(__file__).parent.parent / "examples" / folder).glob("*.yaml"))
     assert examples
     for example in examples:
         assert len(read_spec(example).entries) > 1

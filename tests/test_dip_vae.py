@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from didcli import config as settings
 from didcli.methods import dip_vae
 from didcli.nn.vae import Posterior
 
@@ -18,7 +19,7 @@ def posterior(log_var: float) -> Posterior:
 
 
 def test_variant_i_penalises_the_covariance_of_the_means():
-    config = dip_vae.Config(variant="i", lambda_od=2.0, lambda_d=5.0)
+    config = dip_vae.Config(variant="i", lambda_od=2.0, lambda_d_factor=2.5)
     kl = torch.tensor(1.5)
     value, logs = dip_vae.regulariser(config, posterior(log_var=0.3), kl, 0)
     expected = 2.0 * (3.0**2 + 3.0**2) + 5.0 * ((4.0 - 1) ** 2 + (9.0 - 1) ** 2)
@@ -27,7 +28,7 @@ def test_variant_i_penalises_the_covariance_of_the_means():
 
 
 def test_variant_ii_adds_the_mean_variance_of_the_posteriors():
-    config = dip_vae.Config(variant="ii", lambda_od=2.0, lambda_d=5.0)
+    config = dip_vae.Config(variant="ii", lambda_od=2.0, lambda_d_factor=2.5)
     _, logs = dip_vae.regulariser(config, posterior(log_var=math.log(2.0)), torch.tensor(0.0), 0)
     expected = 2.0 * (3.0**2 + 3.0**2) + 5.0 * ((6.0 - 1) ** 2 + (11.0 - 1) ** 2)
     assert logs["dip"].item() == pytest.approx(expected, rel=1e-5)
@@ -39,6 +40,26 @@ def test_variant_ii_is_nothing_where_the_aggregate_posterior_has_the_covariance_
     config = dip_vae.Config(variant="ii")
     _, logs = dip_vae.regulariser(config, codes, torch.tensor(0.0), 0)
     assert logs["dip"].item() == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        ([], 100.0),
+        (["method.lambda_od=1"], 10.0),
+        (["method.variant=ii"], 10.0),
+        (["method.variant=ii", "method.lambda_od=50"], 50.0),
+        (["method.lambda_d_factor=0"], 0.0),
+        (["method.lambda_od=4", "method.lambda_d_factor=3"], 12.0),
+    ],
+)
+@pytest.mark.parametrize("preset", ["did-dsprites", "dip_vae_i-dsprites"])
+def test_the_weight_of_the_diagonal_follows_that_of_the_rest_and_the_variant(
+    preset, assignments, expected
+):
+    """By 10 in variant i, 1 in variant ii: lambda_d_factor of the reference study's dip_vae."""
+    resolved = settings.resolve(preset, assignments=["method.name=dip_vae", *assignments])
+    assert dip_vae.lambda_d(resolved.method.settings) == expected
 
 
 def test_the_covariance_is_in_float32_under_autocast():

@@ -2,13 +2,33 @@
 
 import pytest
 import torch
-from one_step import build, gradients, images, rng, weights
+from one_step import assert_gradients, build, gradients, images, negative_elbo, rng, weights
 
 from didcli.methods import factor_vae
 from didcli.nn import vae_losses
 from didcli.nn.steps import descend
 
 SMALL = {"discriminator_width": 16}
+
+
+def test_its_gradients_are_those_of_the_papers_two_losses():
+    """With D(z) the probability that z is as it is, not permuted: algorithm 2 of the paper."""
+    method = build(factor_vae, gamma=5.0, **SMALL)
+    got = gradients(method)
+
+    generator = rng()
+    loss, z = negative_elbo(method.vae, torch.randn(16, 3, generator=generator))
+    order = torch.rand(16, 3, generator=generator).argsort(dim=0)
+    permuted = torch.stack([z[order[:, d], d] for d in range(3)], dim=1)
+
+    def probability(codes: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(method.d(codes), dim=1)[:, 0]
+
+    p = probability(z)
+    assert_gradients(got, loss + 5.0 * (p.log() - (1 - p).log()).mean(), "vae", method.vae)
+    p, p_permuted = probability(z.detach()), probability(permuted.detach())
+    discriminator = -0.5 * p.log().mean() - 0.5 * (1 - p_permuted).log().mean()
+    assert_gradients(got, discriminator, "d", method.d)
 
 
 def test_the_discriminators_step_leaves_the_encoders_gradients_alone():

@@ -6,7 +6,18 @@ from typing import get_args
 
 import pytest
 import torch
-from one_step import SHAPE, Stripes, build, gradients, images, rng, weights
+from one_step import (
+    SHAPE,
+    Stripes,
+    assert_gradients,
+    build,
+    gradients,
+    images,
+    infogan_losses,
+    rng,
+    settle,
+    weights,
+)
 from torch import nn
 from torch.distributions import Normal
 
@@ -57,9 +68,7 @@ def test_the_published_networks_have_the_published_number_of_weights():
 
 def test_every_layer_of_d_but_the_last_of_q_has_spectral_norm_one():
     method = trained()
-    with torch.no_grad():  # an iteration a pass follows weights that move with some delay
-        for _ in range(200):
-            method.d(images(1))
+    settle(method.d, images(1))  # an iteration a pass follows weights that move with some delay
     normed = [layer for layer in method.d.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     last = method.d.q[-1]
     for layer in normed:
@@ -88,6 +97,16 @@ def test_the_generator_is_updated_twice_a_step_and_the_discriminator_once():
     assert counts == {"g": {10}, "d": {5}}
 
 
+def test_its_gradients_are_those_of_its_two_losses():
+    method = build(infogan, information=0.5)
+    settle(method.d, images(1))
+    got = gradients(method)
+    inputs = 2.0 * torch.rand(16, 3 + 5, generator=rng()) - 1.0
+    of_d, of_g = infogan_losses(method, inputs, 0.5)
+    assert_gradients(got, of_d, "d", method.d)
+    assert_gradients(got, of_g, "g", method.g)
+
+
 def test_information_trains_q_and_what_is_before_it_in_proportion_to_its_weight():
     without, single, double = (gradients(build(infogan, information=w)) for w in (0.0, 1.0, 2.0))
     reached = set()
@@ -100,19 +119,24 @@ def test_information_trains_q_and_what_is_before_it_in_proportion_to_its_weight(
     assert all(without[name].abs().max() == 0 for name in without if name.startswith("d.q"))
 
 
-def test_a_term_of_the_generator_reaches_the_generator_alone():
+def test_a_term_is_added_to_the_generators_loss_alone():
     plain, termed = build(infogan), build(infogan)
     for method in (plain, termed):
         for optimiser in method.optimisers.values():
             optimiser.step = lambda: None
+
+    def term(g: nn.Module) -> torch.Tensor:
+        return 10.0 * g(torch.ones(4, 8)).mean()
+
     plain.update(images(), rng())
-    termed.update(images(), rng(), lambda g: 10.0 * g(torch.ones(4, 8)).mean())
+    termed.update(images(), rng(), term)
     for one, other in zip(plain.d.parameters(), termed.d.parameters(), strict=True):
         assert torch.equal(one.grad, other.grad)
-    assert any(
-        not torch.equal(one.grad, other.grad)
-        for one, other in zip(plain.g.parameters(), termed.g.parameters(), strict=True)
-    )
+    added = {
+        f"g.{name}": parameter.grad - plain.g.get_parameter(name).grad
+        for name, parameter in termed.g.named_parameters()
+    }
+    assert_gradients(added, term(termed.g), "g", termed.g)
 
 
 def test_looking_at_a_method_between_steps_changes_nothing():

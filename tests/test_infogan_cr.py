@@ -4,7 +4,18 @@ import math
 
 import pytest
 import torch
-from one_step import SHAPE, Stripes, build, gradients, images, rng, weights
+from one_step import (
+    SHAPE,
+    Stripes,
+    assert_gradients,
+    build,
+    gradients,
+    images,
+    infogan_losses,
+    rng,
+    settle,
+    weights,
+)
 
 from didcli.engine import checkpoint as checkpoints
 from didcli.methods import infogan, infogan_cr
@@ -48,6 +59,31 @@ def test_from_its_step_on_the_classifier_learns_and_the_generator_hears_of_it():
     assert not torch.equal(before, weights(method.h))
     assert logs["contrast"].item() == pytest.approx(math.log(3), abs=0.1)
     assert 0 <= logs["h_accuracy"] <= 1
+
+
+def test_its_gradients_are_those_of_its_three_losses():
+    method = build(infogan_cr, cr_from=0, cr=3.0, information=0.5, noise_dim=2)
+    settle(method.gan.d, images(1))
+    settle(method.h, images(1), images(1))
+    got = gradients(method)
+
+    generator = rng()
+    first, second = (2.0 * torch.rand(16, 3 + 2, generator=generator) - 1.0 for _ in range(2))
+    shared = torch.randint(3, (16,), generator=generator)
+    for i, k in enumerate(shared.tolist()):
+        second[i, k] = first[i, k]
+        second[i, 3:] = first[i, 3:]
+    inputs = 2.0 * torch.rand(16, 3 + 2, generator=generator) - 1.0
+
+    def contrast(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """-E[ log softmax(H(x, x'))_k ]"""
+        return -torch.softmax(method.h(x, y), dim=1)[torch.arange(16), shared].log().mean()
+
+    pair = method.gan.g(first), method.gan.g(second)
+    of_d, of_g = infogan_losses(method.gan, inputs, 0.5)
+    assert_gradients(got, contrast(*(x.detach() for x in pair)), "h", method.h)
+    assert_gradients(got, of_d, "gan.d", method.gan.d)
+    assert_gradients(got, of_g + 3.0 * contrast(*pair), "gan.g", method.gan.g)
 
 
 def test_what_reaches_the_generator_is_linear_in_the_weight():

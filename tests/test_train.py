@@ -16,6 +16,7 @@ from conftest import TINY
 
 from didcli.config import RunConfig, resolve
 from didcli.data import dsprites
+from didcli.engine import checkpoint as checkpoints
 from didcli.engine import reports, runs, train
 from didcli.engine.setup import Setup, step_generator
 from didcli.errors import DataError, DivergedError, RunError, UsageError
@@ -80,6 +81,31 @@ def test_a_run_that_never_starts_leaves_no_folder(tmp_path):
             train.run(config, folder, data_dir=tmp_path)
     assert not (tmp_path / "new").exists()
     assert mine.exists()
+
+
+def test_a_method_is_told_how_many_images_the_dataset_has(tmp_path):
+    """beta-TCVAE weighs by it; its setting stays what it was, so that runs can be compared."""
+    np.savez(tmp_path / "six.npz", images=np.arange(6 * 32 * 32, dtype=np.uint8).reshape(6, 32, 32))
+
+    def trained(size: int, folder: str, **options) -> dict[str, torch.Tensor]:
+        config = resolve(
+            "beta_tcvae-dsprites",
+            assignments=[
+                *("data.name=images", f"data.path={tmp_path / 'six.npz'}", "data.image_size=32"),
+                *("method.estimator=mss", f"method.dataset_size={size}", "method.latent_dim=2"),
+                *("train.batch_size=4", "train.steps=2", "train.picture_every=0"),
+                *("train.device=cpu", "train.threads=1", "train.precision=fp32"),
+            ],
+        )
+        run = train.run(config, tmp_path / folder, data_dir=tmp_path, **options).path
+        assert runs.open_run(run, "cpu").config == config
+        return dict(checkpoints.load(run / checkpoints.FILE_NAME).tensors)
+
+    given, known, wrong = trained(0, "given"), trained(6, "known"), trained(737_280, "wrong")
+    assert all(torch.equal(given[name], known[name]) for name in known)
+    assert not all(torch.equal(given[name], wrong[name]) for name in wrong)
+    again = trained(0, "given", resume=True)
+    assert all(torch.equal(given[name], again[name]) for name in given)
 
 
 def test_resuming_a_finished_run_changes_nothing(tiny_run, tiny_config, data_dir, tmp_path):

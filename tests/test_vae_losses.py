@@ -85,28 +85,26 @@ def test_total_correlation_agrees_with_loops_for_any_weights(rng):
     assert got == pytest.approx(tc_by_loops(log_density, weights), rel=1e-10)
 
 
-def test_minibatch_weights_of_a_whole_dataset_give_its_exact_tc_and_a_constant(rng):
-    """With the dataset as the batch, q(z) is a mean over it: w = 1/N, where MWS has 1/N^2."""
+def test_minibatch_weights_of_a_whole_dataset_give_its_exact_tc(rng):
+    """With the dataset as the batch, q(z) is a mean over it."""
     codes, mean, log_var = (normal(6, 3, rng=rng) for _ in range(3))
     log_density = losses.pairwise_log_density(codes, mean, log_var)
     exact = tc_by_loops(log_density, torch.full((6, 6), 1 / 6, dtype=torch.float64))
-    got = losses.total_correlation(log_density, losses.minibatch_log_weights(log_density, 6)).item()
-    assert got == pytest.approx(exact + (3 - 1) * math.log(6), rel=1e-10)
+    got = losses.total_correlation(log_density, losses.minibatch_log_weights(log_density)).item()
+    assert got == pytest.approx(exact, rel=1e-10)
 
 
-def test_minibatch_weights_sum_to_one_image_of_the_dataset():
-    weights = losses.minibatch_log_weights(torch.zeros(8, 8, 3), 100).exp()
-    assert weights.sum(dim=1).tolist() == pytest.approx([1 / 100] * 8)
-
-
-def test_the_size_of_the_dataset_moves_no_gradient_of_the_minibatch_weighted_tc(rng):
-    found = []
-    for size in (10, 1_000_000):
-        codes = normal(4, 3, rng=torch.Generator().manual_seed(1)).requires_grad_()
-        density = losses.pairwise_log_density(codes, codes.detach() * 0.5, codes.detach() * 0.1)
-        losses.total_correlation(density, losses.minibatch_log_weights(density, size)).backward()
-        found.append(codes.grad)
-    assert torch.allclose(*found)
+def test_the_papers_minibatch_weights_have_the_same_gradient_and_another_constant(rng):
+    """Theirs are 1/(N B)."""
+    codes = normal(4, 3, rng=rng).requires_grad_()
+    density = losses.pairwise_log_density(codes, codes.detach() * 0.5, codes.detach() * 0.1)
+    ours = losses.total_correlation(density, losses.minibatch_log_weights(density))
+    theirs = losses.total_correlation(
+        density, torch.full((4, 4), -math.log(1000 * 4), dtype=density.dtype)
+    )
+    assert (theirs - ours).item() == pytest.approx((3 - 1) * math.log(1000), rel=1e-10)
+    gradients = (torch.autograd.grad(tc, codes, retain_graph=True)[0] for tc in (ours, theirs))
+    assert torch.allclose(*gradients)
 
 
 @pytest.mark.parametrize(("batch", "size"), [(2, 9), (4, 9), (8, 737_280), (5, 5)])
@@ -158,11 +156,8 @@ def test_both_estimators_find_the_known_tc_of_gaussians(rng, correlation):
     assert losses.total_correlation(log_density, stratified).item() == pytest.approx(
         known, abs=0.05
     )
-    weighted = losses.total_correlation(
-        log_density, losses.minibatch_log_weights(log_density, count)
-    )
-    # Two codes: its constant is once log N. See the exact test above.
-    assert weighted.item() - math.log(count) == pytest.approx(known, abs=0.05)
+    weighted = losses.total_correlation(log_density, losses.minibatch_log_weights(log_density))
+    assert weighted.item() == pytest.approx(known, abs=0.05)
 
 
 def test_covariance_agrees_with_numpy(rng):

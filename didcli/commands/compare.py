@@ -77,6 +77,9 @@ def compare(
     and the mean difference to the first method with a paired bootstrap interval. A run that is done
     needs its config.yaml and eval.json alone: checkpoints may be deleted, or left behind.
 
+    SPEC lists entries, each a preset or a method, and what is common to all. An entry with
+    `sweep: {method.beta: [1, 4, 16]}` stands for one entry for each value.
+
     Ctrl-C and SIGTERM save every run under way (130, 143). Where runs failed, the table is of the
     others, and the exit code 4.
     """

@@ -11,14 +11,19 @@
       - method: beta_vae                # its defaults
         set: {method.beta: 4}           # as --set
         train: {steps: 40000}           # for this entry alone
+      - preset: factor_vae-dsprites     # "FactorVAE, gamma 10", "FactorVAE, gamma 40": each a row
+        label: FactorVAE
+        sweep: {method.gamma: [10, 40]}
 
 An entry is, from weakest to strongest: its preset or method, the common `data` and `train`, its
-own `train`, its `set`. The first entry is the one that the others are compared with.
+own `train`, its `set`. One with `sweep` stands for as many as there are combinations of the values
+that it lists. The first entry is the one that the others are compared with.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -139,6 +144,7 @@ class _Entry(_Checked):
     label: Annotated[str, MinLen(1)] | None = None
     train: dict[str, Any] = {}
     overrides: dict[str, Any] = Field(default={}, alias="set")
+    sweep: dict[str, Annotated[list[Any], MinLen(1)]] = {}
 
     @model_validator(mode="after")
     def _either(self) -> "_Entry":
@@ -146,9 +152,27 @@ class _Entry(_Checked):
             raise ValueError("An entry has either a preset or a method")
         return self
 
+    @field_validator("sweep")
+    @classmethod
+    def _different(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for key, values in value.items():
+            if any(each in values[:i] for i, each in enumerate(values)):
+                raise ValueError(f"A value of {key} is listed twice")
+        return value
+
     @property
     def name(self) -> str:
         return self.label or self.preset or self.method or ""
+
+    def combinations(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """A label and settings for each combination of the values that are swept.
+
+        Without any, the entry's own label and no settings.
+        """
+        for values in product(*self.sweep.values()):
+            swept = dict(zip(self.sweep, values, strict=True))
+            varied = (f"{key.split('.')[-1]} {value}" for key, value in swept.items())
+            yield ", ".join([self.name, *varied]), swept
 
 
 _Part = TypeVar("_Part", bound=BaseModel)
@@ -192,13 +216,18 @@ def _check(content: dict[Any, Any], text: str, problems: list[str]) -> Spec | No
     for number, entry in enumerate(parts):
         if entry is None:
             continue
-        built, found = _build_entry(entry, shared)
+        found: list[str] = []
+        for label, swept in entry.combinations():
+            built, wrong = _build_entry(entry, swept, shared)
+            found += wrong
+            if clash := _clash(label, entries):
+                found.append(clash)
+            elif built is not None:
+                entries[label] = built
         where = f"entries[{number}] ({entry.name})"
-        problems += [f"{where}: {line}" for line in found if line not in shared_problems]
-        if clash := _clash(entry.name, entries):
-            problems.append(f"{where}: {clash}")
-        elif built is not None:
-            entries[entry.name] = built
+        # Once each: what is wrong with an entry is so for every value that it sweeps.
+        lines = [line for line in dict.fromkeys(found) if line not in shared_problems]
+        problems += [f"{where}: {line}" for line in lines]
     problems += _different_data(entries)
     if problems or common is None:
         return None
@@ -229,9 +258,11 @@ def _keys(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _build_entry(entry: _Entry, shared: Layer) -> tuple[RunConfig | None, list[str]]:
-    """The settings of an entry, or None and what is wrong with them."""
-    problems = []
+def _build_entry(
+    entry: _Entry, swept: Mapping[str, Any], shared: Layer
+) -> tuple[RunConfig | None, list[str]]:
+    """The settings of an entry at values that it sweeps, or None and what is wrong with them."""
+    problems = [f"sweep: {key} is in set:, too" for key in swept if key in entry.overrides]
     layers: list[Layer] = [config.DEFAULTS]
     if entry.method is not None:
         layers.append({"method": {"name": entry.method}})
@@ -241,13 +272,15 @@ def _build_entry(entry: _Entry, shared: Layer) -> tuple[RunConfig | None, list[s
         hint = registry.suggest(str(entry.preset), registry.presets())
         problems.append(f"no preset {entry.preset!r}. {hint}")
     layers += [shared, {"train": entry.train}]
-    for key, value in entry.overrides.items():
+    overrides = {**entry.overrides, **swept}
+    for key, value in overrides.items():
         section, dot, name = key.partition(".")
         if not (dot and section and name) or "." in name:
-            problems.append(f"set: {key!r} is not section.key, such as method.beta")
+            where = "sweep" if key in swept else "set"
+            problems.append(f"{where}: {key!r} is not section.key, such as method.beta")
         else:
             layers.append({section: {name: value}})
-    if "seed" in entry.train or "train.seed" in entry.overrides:
+    if "seed" in entry.train or "train.seed" in overrides:
         problems.append(_SEED_PROBLEM)
     built, found = _build(layers)
     if problems or found or built is None:

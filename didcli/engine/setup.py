@@ -1,14 +1,15 @@
 """What a training step needs: a method, its data, and where it computes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 
-from didcli.config import RunConfig
+from didcli import registry
+from didcli.config import RunConfig, Section
 from didcli.engine import device as devices
 from didcli.engine import processes, runs
 from didcli.interfaces import Dataset, Method
@@ -63,7 +64,7 @@ def set_up(
     threads = devices.choose_threads(config.train.threads, processes.local()[1])
     torch.set_num_threads(threads)
     dataset = runs.load_dataset(config, data_dir, on_progress=on_data)
-    module = runs.build_method(config, dataset.image_shape)
+    module = runs.build_method(_for_dataset(config, dataset), dataset.image_shape)
     # Channels last: convolutions in bfloat16 are fastest so, on CPUs and on GPUs.
     module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Setup(config, dataset, module.train(), device, precision, threads)
@@ -73,6 +74,15 @@ def step_generator(seed: int, step: int, device: torch.device) -> torch.Generato
     """The generator of one training step: the same for equal (seed, step), unrelated otherwise."""
     state = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state) >> 1)  # MPS takes 63 bits
+
+
+def _for_dataset(config: RunConfig, dataset: Dataset) -> RunConfig:
+    """The settings, with what the method takes from the dataset; see `didcli.interfaces`."""
+    module = registry.load("methods", config.method.name)
+    if not hasattr(module, "for_dataset"):
+        return config
+    settings = module.for_dataset(config.method.settings, len(dataset))
+    return replace(config, method=Section(config.method.name, settings))
 
 
 def _device(asked: str) -> torch.device:

@@ -3,11 +3,12 @@
     L = -log p(x|z) + KL( q(z|x) || N(0, I) ) + (beta - 1) TC( q(z) )
 
 summed over pixels and codes, in nats: of the three parts of the KL (mutual information, total
-correlation, dimension-wise KL) the second is weighted by beta. TC is estimated from the batch.
+correlation, dimension-wise KL) the second is weighted by beta. TC is estimated from the batch; the
+estimator `mss` also asks how many images, N, the batch is drawn from.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -26,12 +27,16 @@ class Config(VaeConfig):
     """Weight of the total correlation; 1 is the VAE."""
     estimator: Literal["mws", "mss"] = "mws"
     """Minibatch-weighted sampling (the reference study's), or minibatch-stratified sampling."""
-    dataset_size: Annotated[int, Ge(2)] = 737_280
-    """N, the images of the dataset. It moves gradients with `mss` alone."""
+    dataset_size: Annotated[int, Ge(0)] = 0
+    """N of `mss`; 0 is as many as the dataset that is trained on has images."""
 
 
 def build(config: Config, image_shape: tuple[int, int, int]) -> Vae:
     return Vae(config, image_shape, partial(regulariser, config))
+
+
+def for_dataset(config: Config, images: int) -> Config:
+    return replace(config, dataset_size=config.dataset_size or images)
 
 
 def regulariser(
@@ -42,6 +47,6 @@ def regulariser(
     if config.estimator == "mss":
         log_weights = losses.stratified_log_weights(log_density, config.dataset_size)
     else:
-        log_weights = losses.minibatch_log_weights(log_density, config.dataset_size)
+        log_weights = losses.minibatch_log_weights(log_density)
     tc = losses.total_correlation(log_density, log_weights)
     return kl + (config.beta - 1.0) * tc, {"total_correlation": tc}

@@ -62,16 +62,16 @@ def total_correlation(log_density: Tensor, log_weights: Tensor) -> Tensor:
     return (joint - marginals.sum(dim=1)).mean()
 
 
-def minibatch_log_weights(log_density: Tensor, dataset_size: int) -> Tensor:
+def minibatch_log_weights(log_density: Tensor) -> Tensor:
     """log w of minibatch-weighted sampling, (B, B), for `log_density` of shape (B, B, D).
 
-    w_ij = 1/(N B) for all i and j. The weights of a row sum to 1/N, not 1: the estimate of log q(z)
-    is a lower bound, short of it by up to log N. N and B enter TC only as (D - 1) log(N B), a
-    constant that moves no gradient; disentanglement_lib leaves it out.
+    w_ij = 1/B for all i and j: q(z) is taken for that of the batch. The paper has 1/(N B), for N
+    images of the dataset, a lower bound on log q(z); that adds (D - 1) log N to TC, a constant
+    that moves no gradient. disentanglement_lib leaves out both N and B.
     Chen et al. 2018, equation 5 and appendix C.1, https://arxiv.org/abs/1802.04942
     """
     batch = len(log_density)
-    return log_density.new_full((batch, batch), -math.log(dataset_size * batch))
+    return log_density.new_full((batch, batch), -math.log(batch))
 
 
 def stratified_log_weights(log_density: Tensor, dataset_size: int) -> Tensor:
@@ -91,7 +91,7 @@ def stratified_log_weights(log_density: Tensor, dataset_size: int) -> Tensor:
     if batch > n:
         raise UsageError(
             f"a batch of {batch} images cannot be from a dataset of {n}",
-            hint="Set method.dataset_size to the number of images in the dataset.",
+            hint="Lower train.batch_size, or set method.dataset_size to the images there are.",
         )
     m = batch - 1
     itself = torch.eye(batch, dtype=torch.bool, device=log_density.device)
