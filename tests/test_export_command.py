@@ -145,7 +145,9 @@ def test_images_from_another_source_than_the_run_saw_are_named(run, dataset):
     arguments = (run, "--what", "codes", "--format", "csv", "-o", "-", "--limit", 1)
     assert "the run was trained on" not in call(*arguments).stderr
     dataset.source = "official"
-    assert f"the run was trained on {SOURCE}, these are official" in call(*arguments).stderr
+    assert (
+        f"the run was trained on {SOURCE}, and these images are official" in call(*arguments).stderr
+    )
 
 
 def test_broken_images_are_named_and_counted_even_in_json(run, photos, tmp_path):

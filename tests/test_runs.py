@@ -4,7 +4,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from random_run import make_dataset
 
+from didcli.data import dsprites
 from didcli.engine import runs, traverse
 from didcli.errors import DataError, RunConflictError, RunError, StorageError
 
@@ -80,6 +82,32 @@ def test_a_run_of_an_unknown_method_is_refused_as_a_run(tiny_run, tmp_path, monk
     monkeypatch.setattr("didcli.registry.names", lambda _kind: ["other"])
     with pytest.raises(RunError, match="cannot be used"):
         runs.open_run(folder)
+
+
+def test_auto_stays_the_images_that_the_run_began_with(tiny_run, monkeypatch):
+    """Whoever downloads the official file later must not have its old runs scored on it."""
+    asked = []
+
+    def load(source, **_):
+        asked.append(source)
+        if source == "official":
+            raise DataError("no official file", hint="fetch it")
+        return make_dataset()
+
+    monkeypatch.setattr(dsprites, "load", load)
+    run = runs.open_run(tiny_run, "cpu")
+    assert run.config.data.settings.source == "auto"
+    assert run.source.startswith("rendered v")
+    (note,) = run.dataset().notes
+    assert asked == ["rendered"]
+    assert note == f"the run was trained on {run.source}, and these images are random"
+    run.source = "random"
+    assert run.dataset().notes == ()
+    assert asked[1:] == ["auto"]
+
+    run.source = "official sha256:ab"  # of a colleague who has the file
+    assert "trained on official sha256:ab" in run.dataset().notes[0]
+    assert asked[2:] == ["official", "auto"]
 
 
 def test_settings_are_those_of_the_checkpoint_or_of_their_file(tiny_run, tmp_path):

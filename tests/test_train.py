@@ -145,6 +145,22 @@ def test_a_run_does_not_go_on_with_other_images(tiny_config, data_dir, tmp_path,
         train.run(longer(tiny_config, steps=9), tmp_path / "run", resume=True, data_dir=data_dir)
 
 
+def test_a_run_goes_on_with_its_images_when_others_have_come(
+    tiny_config, data_dir, tmp_path, monkeypatch
+):
+    asked = []
+    real_load = dsprites.load
+
+    def load(source, **options):
+        asked.append(source)
+        return real_load(source=source, **options)
+
+    monkeypatch.setattr(dsprites, "load", load)
+    train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
+    train.run(longer(tiny_config, steps=9), tmp_path / "run", resume=True, data_dir=data_dir)
+    assert asked == ["auto", "rendered"]
+
+
 def test_divergence_keeps_the_last_good_checkpoint(tiny_config, data_dir, tmp_path, monkeypatch):
     real_step = Setup.step
 

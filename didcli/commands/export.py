@@ -280,10 +280,7 @@ def _dataset_source(
     run: "Run", limit: int | None, data_dir: Path | None, *, keep: bool, quiet: bool
 ) -> "CodeSource":
     from didcli.engine import export_codes as engine
-    from didcli.engine import runs
 
     with options.data_progress(quiet) as on_data:
-        dataset = runs.load_dataset(run.config, data_dir, on_progress=on_data)
-    if dataset.source != run.source:
-        options.say(f"the run was trained on {run.source}, these are {dataset.source}", quiet)
+        dataset = run.dataset(data_dir, on_data)
     return engine.dataset_codes(run, dataset, limit, keep=keep)

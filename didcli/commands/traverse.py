@@ -192,14 +192,13 @@ def _find_anchors(
     quiet: bool,
 ) -> "Anchors":
     """From real images, unless others are asked for, or nothing is and the dataset is not there."""
-    from didcli.engine import runs
     from didcli.engine import traverse as engine
 
     if origin is Origin.prior:
         return engine.prior_anchors(run, count, seed)
     try:
         with options.data_progress(quiet) as on_data:
-            dataset = runs.load_dataset(run.config, data_dir, on_progress=on_data)
+            dataset = run.dataset(data_dir, on_data)
     except DataError as error:
         if origin is Origin.data or rows is not None:
             raise

@@ -39,6 +39,8 @@ WRITTEN = {
 }
 """Files that commands write into a run folder under these names when they are given no other."""
 WRITTEN_PATTERN = r"traverse(-dim[\d-]+)?\.(png|gif|html)|codes-[0-9a-f]{12}\.safetensors"
+SETTLED_SOURCES = ("official", "rendered")
+"""What `data.source: auto` may come to, and the `source` of a dataset then begins with."""
 BATCH_SIZE = 256
 """Images per pass of `encode` and `decode`. Fixed, so that codes do not depend on the caller."""
 
@@ -102,11 +104,19 @@ class Run:
     def dataset(
         self, data_dir: Path | None = None, on_progress: Callable[[int, int], None] | None = None
     ) -> Dataset:
-        """The dataset that the run was trained on.
+        """The dataset that the run was trained on; where its images are not at hand, those that its
+        settings name here, with a note.
 
         on_progress: called with images done and their total, only when it has to be made first.
         """
-        return load_dataset(self.config, data_dir, on_progress)
+        try:
+            dataset = load_dataset(self.config, data_dir, on_progress, as_from=self.source)
+        except DataError:
+            dataset = load_dataset(self.config, data_dir, on_progress)
+        if dataset.source != self.source:
+            other = f"the run was trained on {self.source}, and these images are {dataset.source}"
+            dataset.notes = (*dataset.notes, other)
+        return dataset
 
 
 def open_run(path: Path | str, device: str = "auto") -> Run:
@@ -272,10 +282,19 @@ def load_dataset(
     config: RunConfig,
     data_dir: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    as_from: str = "",
 ) -> Dataset:
-    """The dataset that the settings name. on_progress: as for `Run.dataset`."""
+    """The dataset that the settings name. on_progress: as for `Run.dataset`.
+
+    as_from: the `source` of a dataset that they named before: `auto` then is what it was, even if
+    an official file has come since.
+    """
     module = registry.load("data", config.data.name)
     settings = {key: value for key, value in config.data.to_dict().items() if key != "name"}
+    kind = as_from.partition(" ")[0]
+    if settings.get("source") == "auto" and kind in SETTLED_SOURCES:
+        settings["source"] = kind
     dataset: Dataset = module.load(**settings, data_dir=data_dir, on_progress=on_progress)
     return dataset
 

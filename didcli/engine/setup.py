@@ -53,17 +53,20 @@ def set_up(
     config: RunConfig,
     data_dir: Path | None = None,
     on_data: Callable[[int, int], None] | None = None,
+    *,
+    as_from: str = "",
 ) -> Setup:
     """Load the data and build the method, untrained.
 
     on_data: called with images done and their total while the dataset is being made.
+    as_from: the source of the data that the run began with, see `runs.load_dataset`.
     Raises UsageError for a device or a precision that is not there, DataError for absent data.
     """
     device = _device(config.train.device)
     precision = devices.choose_precision(config.train.precision, device)
     threads = devices.choose_threads(config.train.threads, processes.local()[1])
     torch.set_num_threads(threads)
-    dataset = runs.load_dataset(config, data_dir, on_progress=on_data)
+    dataset = runs.load_dataset(config, data_dir, on_data, as_from=as_from)
     module = runs.build_method(_for_dataset(config, dataset), dataset.image_shape)
     # Channels last: convolutions in bfloat16 are fastest so, on CPUs and on GPUs.
     module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

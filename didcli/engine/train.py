@@ -104,12 +104,11 @@ def run(
     first = processes.is_first()
     new = first and runs.claim(out, resume=resume, force=force)
     with runs.locked(out, new=new) if first else nullcontext():
-        setup = set_up(config, data_dir, on_data=watcher.on_data)
-        first_step = 0
+        former = _former(out) if resume else None
+        setup = set_up(config, data_dir, watcher.on_data, as_from=former.source if former else "")
         if force and first:
             runs.clear(out)
-        if resume and reports.has_checkpoint(out):
-            first_step = _resume(out, setup)
+        first_step = _go_on(out, setup, former) if former else 0
         source = setup.dataset.source
         processes.check_equal(setup.module, f"{first_step} {config.to_dict()} {source}")
         if first:
@@ -269,24 +268,27 @@ def versions() -> dict[str, str]:
     }
 
 
-def _resume(out: Path, setup: Setup) -> int:
+def _former(out: Path) -> checkpoints.Checkpoint | None:
+    return checkpoints.load(out / checkpoints.FILE_NAME) if reports.has_checkpoint(out) else None
+
+
+def _go_on(out: Path, setup: Setup, former: checkpoints.Checkpoint) -> int:
     """Put the folder's checkpoint into the method; the number of steps it has done."""
     config, dataset = setup.config, setup.dataset
-    loaded = checkpoints.load(out / checkpoints.FILE_NAME)
-    if loaded.source != dataset.source:
-        raise RunError(
-            f"{out} was trained on {loaded.source}, and {dataset.name} here is {dataset.source}",
-            hint="Choose the same, such as --set data.source=official, or begin anew: --out DIR.",
-        )
-    if loaded.step > config.train.steps:
-        raise RunError(
-            f"{out} has done {loaded.step} steps, more than the {config.train.steps} asked for",
-            hint=f"Pass --steps {loaded.step} or more.",
-        )
     # config.yaml may have been changed since.
-    check_resumable(runs.checked_settings(out, loaded.config, loaded.versions), config)
-    checkpoints.restore(setup.module, loaded)
-    return loaded.step
+    check_resumable(runs.checked_settings(out, former.config, former.versions), config)
+    if former.source != dataset.source:
+        raise RunError(
+            f"{out} was trained on {former.source}, and {dataset.name} here is {dataset.source}",
+            hint="Put back the images it was trained on, or begin anew: --out DIR.",
+        )
+    if former.step > config.train.steps:
+        raise RunError(
+            f"{out} has done {former.step} steps, more than the {config.train.steps} asked for",
+            hint=f"Pass --steps {former.step} or more.",
+        )
+    checkpoints.restore(setup.module, former)
+    return former.step
 
 
 def _step_of(line: str) -> int:
