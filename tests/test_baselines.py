@@ -20,6 +20,42 @@ PRESETS = {
     "infogan": "infogan",
     "infogan_cr": "infogan_cr",
 }
+VAE = {"latent_dim": 10, "networks": "classic", "lr": 1e-4, "beta1": 0.9, "beta2": 0.999}
+TC = {
+    "discriminator_width": 1000,
+    "lr_discriminator": 1e-4,
+    "discriminator_beta1": 0.5,
+    "discriminator_beta2": 0.9,
+}
+GAN = {
+    "latent_dim": 5,
+    "noise_dim": 5,
+    "information": 0.05,
+    "networks": "classic",
+    "lr_generator": 1e-3,
+    "lr_discriminator": 2e-3,
+    "beta1": 0.5,
+    "beta2": 0.999,
+    "generator_steps": 2,
+}
+AUTHORS = {
+    "vae": (300_000, VAE),
+    "beta_vae": (300_000, VAE | {"beta": 4}),
+    "annealed_vae": (300_000, VAE | {"gamma": 1000, "c_max": 25, "annealing_steps": 100_000}),
+    "factor_vae": (300_000, VAE | TC | {"gamma": 40}),
+    "beta_tcvae": (300_000, VAE | {"beta": 6, "estimator": "mws"}),
+    "dip_vae_i": (300_000, VAE | {"variant": "i", "lambda_od": 10}),
+    "dip_vae_ii": (300_000, VAE | {"variant": "ii", "lambda_od": 10}),
+    "infogan": (322_560, GAN),
+    "infogan_cr": (322_560, GAN | {"cr": 2, "cr_from": 288_000, "lr_cr": 2e-3}),
+}
+"""By preset: steps of 64 images, and settings, typed in from their sources. Of the VAEs:
+config/unsupervised_study_v1 (model_configs/shared.gin and sweep.py) of
+https://github.com/google-research/disentanglement_lib, and one of the values that it swept:
+https://openreview.net/forum?id=Sy2fzU9gl (beta 4), https://arxiv.org/abs/1804.03599 (c_max 25),
+https://arxiv.org/abs/1802.04942 (beta 6), FactorVAE_dSprites/config.py of
+https://github.com/fjxmlzn/InfoGAN-CR (gamma 40). Of the GANs: InfoGAN-CR_dSprites/config.py and
+gan/infogan_cr.py there; 28 epochs of 737,280 images."""
 STUDY = {
     "beta-VAE": ("beta_vae", "beta", (1, 2, 4, 6, 8, 16)),
     "AnnealedVAE": ("annealed_vae", "c_max", (5, 10, 25, 50, 75, 100)),
@@ -30,6 +66,14 @@ STUDY = {
 }
 """By label: preset, the setting that was swept, its values. From get_default_models() in
 config/unsupervised_study_v1/sweep.py of https://github.com/google-research/disentanglement_lib."""
+
+
+@pytest.mark.parametrize(("preset", "expected"), AUTHORS.items())
+def test_a_preset_has_its_authors_numbers_and_no_others(preset, expected):
+    layer = config.load_preset(f"{preset}-dsprites")
+    settings = {name: value for name, value in layer["method"].items() if name != "name"}
+    assert (layer["train"]["steps"], settings) == expected
+    assert layer["train"]["batch_size"] == 64
 
 
 @pytest.mark.parametrize(("preset", "method"), PRESETS.items())
