@@ -54,16 +54,36 @@ def config_of(data: Path, *assignments: str, steps: int = 4) -> RunConfig:
     )
 
 
-def by_two(
-    config: RunConfig, out: Path, environment: dict, *options: str, program=("-m", "didcli")
-):
-    """Start `did train` under torchrun, with the settings from a file."""
-    file = out.parent / f"{out.name}.yaml"
-    file.write_text(config.to_yaml())
-    command = [*TORCHRUN, *program, "train", "--config", str(file), "--out", str(out), *options]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@pytest.fixture
+def start(environment):
+    """Starts a command; none outlives the test, be it that it waited for one in vain."""
+    started = []
+
+    def start(*command: str, **variables: str) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env={**environment, **variables}, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.terminate()  # torchrun then ends those that it has started
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@pytest.fixture
+def by_two(start):
+    """Starts `did train` under torchrun, with the settings from a file."""
+
+    def by_two(config: RunConfig, out: Path, *options: str, program=("-m", "didcli")):
+        file = out.parent / f"{out.name}.yaml"
+        file.write_text(config.to_yaml())
+        command = [*TORCHRUN, *program, "train", "--config", str(file), "--out", str(out)]
+        return start(*command, *options)
+
+    return by_two
 
 
 def losses_of(folder: Path) -> list[dict[str, float]]:
@@ -88,20 +108,15 @@ def assert_same_run(one: Path, other: Path) -> None:
         torch.testing.assert_close(values, b.tensors[name], rtol=1e-3, atol=2e-5, msg=name)
 
 
-def test_every_method_takes_the_steps_that_one_process_takes(environment):
+def test_every_method_takes_the_steps_that_one_process_takes(start):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     meeting |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    script = str(HERE / "parallel_steps.py")
     started = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "parallel_steps.py"), rank],
-            env={**environment, **meeting, "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        start(sys.executable, script, rank, RANK=rank, LOCAL_RANK=rank, **meeting)
         for rank in ("0", "1")
     ]
     (out, err), (_, other_err) = (process.communicate(timeout=120) for process in started)
@@ -112,12 +127,12 @@ def test_every_method_takes_the_steps_that_one_process_takes(environment):
 
 
 def test_did_by_two_processes_is_the_run_of_one_and_one_goes_on_with_it(
-    data, environment, tmp_path
+    data, environment, by_two, tmp_path
 ):
     # Large changes: in the small ones of `signed`, rounding is most of what an untrained G shows.
     did = ("train.log_every=1", "method.overlap=absolute")
     longer, shorter = config_of(data, *did), config_of(data, *did, steps=2)
-    process = by_two(shorter, tmp_path / "run", environment)
+    process = by_two(shorter, tmp_path / "run")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out == f"{tmp_path / 'run'}\n"  # the first process alone speaks
@@ -133,13 +148,13 @@ def test_did_by_two_processes_is_the_run_of_one_and_one_goes_on_with_it(
     assert_same_run(tmp_path / "run", straight.path)
 
 
-def test_two_processes_go_on_with_a_vae_of_one(data, environment, tmp_path):
+def test_two_processes_go_on_with_a_vae_of_one(data, environment, by_two, tmp_path):
     data_dir = Path(environment["DID_DATA_DIR"])
     config = config_of(data, *VAE, "train.log_every=1")
     short = config_of(data, *VAE, "train.log_every=1", steps=2)
     train.run(short, tmp_path / "run", data_dir=data_dir)
 
-    process = by_two(config, tmp_path / "run", environment, "--resume")
+    process = by_two(config, tmp_path / "run", "--resume")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out == f"{tmp_path / 'run'}\n"
@@ -147,11 +162,11 @@ def test_two_processes_go_on_with_a_vae_of_one(data, environment, tmp_path):
     assert_same_run(tmp_path / "run", train.run(config, tmp_path / "one", data_dir=data_dir).path)
 
 
-def test_sigterm_saves_one_step_that_all_have_done(data, environment, tmp_path):
-    process = by_two(config_of(data, *VAE, steps=100_000), tmp_path / "run", environment)
+def test_sigterm_saves_one_step_that_all_have_done(data, by_two, tmp_path):
+    process = by_two(config_of(data, *VAE, steps=100_000), tmp_path / "run")
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / checkpoints.FILE_NAME).exists():
-        assert time.monotonic() < deadline, process.kill()
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
@@ -165,26 +180,24 @@ def test_sigterm_saves_one_step_that_all_have_done(data, environment, tmp_path):
 FAILING = """
 import os
 from didcli.cli import main
-from didcli.engine import train
+from didcli.engine.setup import Setup
 from didcli.errors import DataError
 
-def step(self, number, real=train._Trainer._step):
+def step(self, number, real=Setup.step):
     if number == 3 and os.environ["RANK"] == "1":
         raise DataError("image 7 cannot be read", hint="Mend it.")
     return real(self, number)
 
-train._Trainer._step = step
+Setup.step = step
 main()
 """
 
 
-def test_an_error_of_one_process_ends_all_and_is_the_one_that_is_told(data, environment, tmp_path):
+def test_an_error_of_one_process_ends_all_and_is_the_one_that_is_told(data, by_two, tmp_path):
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     started = time.monotonic()
-    process = by_two(
-        config_of(data, *VAE, steps=9), tmp_path / "run", environment, program=(str(script),)
-    )
+    process = by_two(config_of(data, *VAE, steps=9), tmp_path / "run", program=(str(script),))
     out, err = process.communicate(timeout=120)
     assert time.monotonic() - started < train.processes.SECONDS_TO_BE_ENDED
     assert process.returncode == 1
@@ -197,8 +210,8 @@ def test_an_error_of_one_process_ends_all_and_is_the_one_that_is_told(data, envi
     assert checkpoints.load(tmp_path / "run" / checkpoints.FILE_NAME).step == 2
 
 
-def test_a_batch_that_cannot_be_shared_out_is_a_usage_error_said_once(data, environment, tmp_path):
-    process = by_two(config_of(data, *VAE, "train.batch_size=5"), tmp_path / "run", environment)
+def test_a_batch_that_cannot_be_shared_out_is_a_usage_error_said_once(data, by_two, tmp_path):
+    process = by_two(config_of(data, *VAE, "train.batch_size=5"), tmp_path / "run")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert err.count("error: 5 images of a batch (train.batch_size) cannot be shared out") == 1
