@@ -17,7 +17,7 @@ from didcli import cli
 from didcli.config import resolve
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs, train
-from didcli.errors import UsageError
+from didcli.errors import RunConflictError, UsageError
 
 SPEC = f"""
 train: {{steps: 4}}
@@ -115,14 +115,20 @@ def test_a_dry_run_shows_how_far_each_run_is_and_changes_nothing(compared, few_i
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
 
 
-def test_existing_runs_as_json(compared, few_images, capsys, tmp_path):
+@pytest.fixture
+def pair(compared, few_images, tmp_path):
+    """The folders of two runs that are done."""
     done = compared[0] / "out" / "runs" / "DiD-s1"
     same = resolve(file=done / "config.yaml", flags={"train": {"seed": 0}})
     other = train.run(same, tmp_path / "other").path
     report = json.loads((done / "eval.json").read_text())
     report["run"]["checkpoint"] = runs.open_run(other, "cpu").digest
     (other / "eval.json").write_text(json.dumps(report))
-    compare_here(done, other, "--json", "-q", "--out", tmp_path / "out")
+    return done, other
+
+
+def test_existing_runs_as_json(pair, capsys, tmp_path):
+    compare_here(*pair, "--json", "-q", "--out", tmp_path / "out")
     said = capsys.readouterr()
     assert said.err == ""
     document = json.loads(said.out)
@@ -131,6 +137,17 @@ def test_existing_runs_as_json(compared, few_images, capsys, tmp_path):
     assert document["summary"][0]["n"] == 2
     assert [run["seed"] for run in document["runs"]] == [1, 0]
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == document
+    assert (tmp_path / "out" / "runs.txt").read_text().splitlines() == list(map(str, pair))
+
+
+def test_existing_runs_are_compared_into_a_folder_again_but_over_nothing_else(pair, tmp_path):
+    for _ in range(2):
+        compare_here(*pair, "-q", "--out", tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "results.json").write_text("mine")
+    with pytest.raises(RunConflictError, match="holds other files"):
+        compare_here(*pair, "-q", "--out", tmp_path / "mine")
+    assert [file.read_text() for file in (tmp_path / "mine").iterdir()] == ["mine"]
 
 
 def test_ctrl_c_saves_what_is_under_way(compare, tmp_path):

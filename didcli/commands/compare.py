@@ -93,9 +93,10 @@ def compare(
 
     if is_spec and out is not None:
         spec = read_spec(targets[0])
-        wanted, text = engine.spec_jobs(spec, out), spec.text
+        wanted, kept = engine.spec_jobs(spec, out), (engine.SPEC_NAME, spec.text)
     else:
-        wanted, text = existing_jobs(targets), None
+        wanted = existing_jobs(targets)
+        kept = (engine.RUNS_NAME, "".join(f"{target}\n" for target in targets))
     threads = partial(_threads, threads_per_job, jobs or 1, executor)
     wanted = [engine.place(job, threads=threads, device=device) for job in wanted]
     engine.check_unchanged(wanted)
@@ -103,8 +104,7 @@ def compare(
         _show_plan(engine.examine(wanted), jobs or 1, data_dir, as_json, quiet)
         return
     execute = _executor(executor, wanted, jobs)
-    held = engine.claimed(out, text) if out is not None and text is not None else nullcontext()
-    with held:
+    with nullcontext() if out is None else engine.claimed(out, *kept):
         with graceful_stop() as stop:
             failures = _run(engine.examine(wanted), execute, stop, data_dir, quiet)
         if stop.requested():
@@ -194,7 +194,6 @@ def _report(
     comparison = engine.collect(engine.examine(jobs))
     results = comparison_report.document(comparison, jobs, failures)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         comparison_report.write_tables(out, comparison, results)
         missing = comparison_report.write_traversals(out, comparison, device, data_dir)
         if missing is not None:

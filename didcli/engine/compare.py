@@ -29,6 +29,8 @@ from didcli.errors import DidError, RunConflictError, RunError, StorageError, Us
 from didcli.io.atomic import write_text
 
 SPEC_NAME = "spec.yaml"
+RUNS_NAME = "runs.txt"
+"""Of a comparison of runs that exist: their paths, one a line."""
 TIMED_STEPS = 16
 """Two log lines of eight steps, the first of which warms up. Eight, because methods have steps of
 different cost, such as a penalty at every fourth."""
@@ -136,10 +138,11 @@ def examine(jobs: Sequence[Job]) -> list[Standing]:
 
 
 @contextmanager
-def claimed(out: Path, text: str) -> Iterator[None]:
-    """Hold the folder of a comparison, and keep the text of its specification there.
+def claimed(out: Path, name: str, text: str) -> Iterator[None]:
+    """Hold the folder of a comparison, and keep there, by SPEC_NAME or RUNS_NAME, what it is of.
 
-    Raises RunConflictError when it is in use, or holds other files and no comparison.
+    Raises RunConflictError when it is in use, or holds other files and no comparison of that kind:
+    tables would replace whatever has their names.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -148,12 +151,13 @@ def claimed(out: Path, text: str) -> Iterator[None]:
         raise StorageError(
             f"cannot make the folder {out}: {error.strerror}", hint="Choose another --out."
         ) from error
-    if found and SPEC_NAME not in found:
+    if found and name not in found:
         raise RunConflictError(
-            f"{out} holds other files and no comparison", hint="Choose a new folder for --out."
+            f"{out} holds other files, and no {name} of such a comparison",
+            hint="Choose a new folder for --out.",
         )
     with runs.locked(out):
-        write_text(out / SPEC_NAME, text)
+        write_text(out / name, text)
         yield
 
 
