@@ -283,24 +283,30 @@ def test_what_is_to_be_known_of_the_dataset_is_said_once(finished):
     assert after == ("1 of 24 images cannot be read", *before)
 
 
-def test_the_folder_is_held_and_keeps_the_specification(tmp_path):
+def test_the_folder_is_held_and_keeps_what_the_comparison_is_of(tmp_path):
     out = tmp_path / "out"
     with (
-        compare.claimed(out, "seeds: 1"),
+        compare.claimed(out, compare.SPEC_NAME, "seeds: 1"),
         pytest.raises(RunConflictError, match="in use"),
-        compare.claimed(out, "seeds: 2"),
+        compare.claimed(out, compare.SPEC_NAME, "seeds: 2"),
     ):
         pass
     assert (out / "spec.yaml").read_text() == "seeds: 1"
-    with compare.claimed(out, "seeds: 3"):
+    with compare.claimed(out, compare.SPEC_NAME, "seeds: 3"):
         assert (out / "spec.yaml").read_text() == "seeds: 3"
+
+
+def test_a_folder_of_other_files_or_of_another_kind_of_comparison_is_refused(tmp_path):
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "thesis.tex").touch()
-    with (
-        pytest.raises(RunConflictError, match="holds other files"),
-        compare.claimed(tmp_path / "notes", ""),
-    ):
+    (tmp_path / "notes" / "results.json").touch()
+    with compare.claimed(tmp_path / "out", compare.SPEC_NAME, "seeds: 1"):
         pass
+    for folder in ("notes", "out"):
+        with (
+            pytest.raises(RunConflictError, match="holds other files"),
+            compare.claimed(tmp_path / folder, compare.RUNS_NAME, "a\nb\n"),
+        ):
+            pass
 
 
 def test_threads_and_device_are_placed(jobs_of):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from didcli import cli
 from didcli.config import resolve
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs, train
-from didcli.errors import DataError, UsageError
+from didcli.errors import DataError, RunConflictError, UsageError
 
 SPEC = f"""
 train: {{steps: 4}}
@@ -46,7 +47,8 @@ def compare(did, tmp_path_factory):
         "from random_run import make_dataset\n"
         "didcli.data.dsprites.load = lambda **_: make_dataset()\n"
     )
-    path = os.pathsep.join([str(site), str(Path(__file__).parent)])
+    inherited = os.environ.get("PYTHONPATH", "")
+    path = os.pathsep.join([str(site), str(Path(__file__).parent), inherited])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
     def run(*arguments: object, start=did, **options):
@@ -132,14 +134,28 @@ def test_a_dry_run_says_what_cannot_be_timed_and_why(compared, monkeypatch, caps
     assert said.out.splitlines()[2].split()[-2:] == ["-", "-"]
 
 
-def test_existing_runs_as_json(compared, few_images, capsys, tmp_path):
+def test_a_specification_has_a_folder_of_its_own(compared, few_images, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(SPEC)
+    shutil.copytree(compared[0] / "out", Path("comparisons") / "mine")
+    compare_here("mine.yaml", "-q")
+    assert (Path("comparisons") / "mine" / "spec.yaml").read_text() == SPEC
+
+
+@pytest.fixture
+def pair(compared, few_images, tmp_path):
+    """The folders of two runs that are done."""
     done = compared[0] / "out" / "runs" / "DiD-s1"
     same = resolve(file=done / "config.yaml", flags={"train": {"seed": 0}})
     other = train.run(same, tmp_path / "other").path
     report = json.loads((done / "eval.json").read_text())
     report["run"]["checkpoint"] = runs.open_run(other, "cpu").digest
     (other / "eval.json").write_text(json.dumps(report))
-    compare_here(done, other, "--json", "-q", "--out", tmp_path / "out")
+    return done, other
+
+
+def test_existing_runs_as_json(pair, capsys, tmp_path):
+    compare_here(*pair, "--json", "-q", "--out", tmp_path / "out")
     said = capsys.readouterr()
     assert said.err == ""
     document = json.loads(said.out)
@@ -148,6 +164,17 @@ def test_existing_runs_as_json(compared, few_images, capsys, tmp_path):
     assert document["summary"][0]["n"] == 2
     assert [run["seed"] for run in document["runs"]] == [1, 0]
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == document
+    assert (tmp_path / "out" / "runs.txt").read_text().splitlines() == list(map(str, pair))
+
+
+def test_existing_runs_are_compared_into_a_folder_again_but_over_nothing_else(pair, tmp_path):
+    for _ in range(2):
+        compare_here(*pair, "-q", "--out", tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "results.json").write_text("mine")
+    with pytest.raises(RunConflictError, match="holds other files"):
+        compare_here(*pair, "-q", "--out", tmp_path / "mine")
+    assert [file.read_text() for file in (tmp_path / "mine").iterdir()] == ["mine"]
 
 
 def test_ctrl_c_saves_what_is_under_way(compare, tmp_path):
@@ -187,8 +214,7 @@ def test_a_changed_specification_is_refused_before_anything_is_written(compared,
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("spec.yaml",), 2, "--out DIR"),
-        (("absent.yaml", "--out", "x"), 2, "No such file"),
+        (("absent.yaml",), 2, "there is no absent.yaml"),
         (("spec.yaml", "--out", "x", "--executor", "slurm"), 2, "'slurm' is not one of"),
         (("spec.yaml", "--out", "x", "--jobs", "0"), 2, "'--jobs'"),
         (("spec.yaml", "--out", "x", "--device", "cuda:7"), 2, "present: "),

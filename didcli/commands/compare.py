@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from didcli.engine.compare import Failure, Job, Standing
     from didcli.engine.executors import Execute, Task
 
+COMPARISONS = Path("comparisons")
+"""Where those of specifications go by default."""
 NAMES_SHOWN = 3
 """Of jobs under way, in a line of progress."""
 
@@ -37,7 +39,10 @@ def compare(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the comparison: its runs, tables and pictures."),
+        typer.Option(
+            help="Folder of the comparison: its runs, tables and pictures. "
+            "[default: comparisons/SPEC; of existing runs, none is written]"
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what is done and what would run, and how long.")
@@ -67,10 +72,10 @@ def compare(
     """Train and score methods over seeds, and compare them.
 
     \b
-    did compare spec.yaml --out comparison --dry-run    what it would take
-    did compare spec.yaml --out comparison --jobs 2     again after a stop: goes on
-    did compare spec.yaml --out comparison --executor ray
-    did compare runs/a runs/b runs/c                    runs that exist, by method and settings
+    did compare spec.yaml --dry-run      what it would take
+    did compare spec.yaml --jobs 2       again after a stop: goes on
+    did compare spec.yaml --executor ray
+    did compare runs/a runs/b runs/c     runs that exist, by method and settings
 
     Does what is missing, goes on after failures, and writes table.md, table.csv, results.json,
     scores.png and traversals/ into --out. The table has mean, sd (n - 1) and best of each score,
@@ -83,22 +88,21 @@ def compare(
     Ctrl-C and SIGTERM save every run under way (130, 143). Where runs failed, the table is of the
     others, and the exit code 4.
     """
-    is_spec = len(targets) == 1 and not targets[0].is_dir()
-    if is_spec and out is None:
-        raise UsageError("a specification needs a folder for its runs", hint="Pass --out DIR.")
-    if not is_spec and len(targets) < 2:
-        raise UsageError("one run alone cannot be compared", hint="Name a YAML file, or two runs.")
+    spec_file = _spec_among(targets)
+    if spec_file is not None and out is None:
+        out = COMPARISONS / spec_file.stem
     options.say("did compare: getting ready ...", quiet)  # importing torch takes seconds
 
     from didcli.engine import compare as engine
     from didcli.engine.comparison_runs import existing_jobs
     from didcli.engine.comparison_spec import read_spec
 
-    if is_spec and out is not None:
-        spec = read_spec(targets[0])
-        wanted, text = engine.spec_jobs(spec, out), spec.text
+    if spec_file is not None and out is not None:
+        spec = read_spec(spec_file)
+        wanted, kept = engine.spec_jobs(spec, out), (engine.SPEC_NAME, spec.text)
     else:
-        wanted, text = existing_jobs(targets), None
+        wanted = existing_jobs(targets)
+        kept = (engine.RUNS_NAME, "".join(f"{target}\n" for target in targets))
     threads = partial(_threads, threads_per_job, jobs or 1, executor)
     wanted = [engine.place(job, threads=threads, device=device) for job in wanted]
     engine.check_unchanged(wanted)
@@ -106,8 +110,7 @@ def compare(
     if dry_run:
         _show_plan(engine.examine(wanted), jobs or 1, data_dir, as_json, quiet)
         return
-    held = engine.claimed(out, text) if out is not None and text is not None else nullcontext()
-    with held:
+    with nullcontext() if out is None else engine.claimed(out, *kept):
         with graceful_stop() as stop:
             failures = _run(engine.examine(wanted), execute, stop, data_dir, quiet)
         if stop.requested():
@@ -120,6 +123,18 @@ def compare(
             + "\n".join(f"  {each.job.name}: {each.problem} ({each.log})" for each in failures),
             hint="The logs say more. The same command tries them again, and no others.",
         )
+
+
+def _spec_among(targets: Sequence[Path]) -> Path | None:
+    """The one target, if it is a file; None for run folders."""
+    first, *others = targets
+    if others or first.is_file():
+        return None if others else first
+    if first.is_dir():
+        raise UsageError("one run alone cannot be compared", hint="Name a YAML file, or two runs.")
+    raise UsageError(
+        f"there is no {first}", hint="examples/specs/ has specifications; did runs lists runs."
+    )
 
 
 def _threads(asked: int | None, jobs: int, executor: Executor, own: int) -> int:
@@ -197,7 +212,6 @@ def _report(
     comparison = engine.collect(engine.examine(jobs))
     results = comparison_report.document(comparison, jobs, failures)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         comparison_report.write_tables(out, comparison, results)
         missing = comparison_report.write_traversals(out, comparison, device, data_dir)
         if missing is not None:

@@ -31,6 +31,8 @@ from didcli.io.atomic import write_text
 from didcli.metrics._protocol import deciding
 
 SPEC_NAME = "spec.yaml"
+RUNS_NAME = "runs.txt"
+"""Of a comparison of runs that exist: their paths, one a line."""
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,11 @@ def examine(jobs: Sequence[Job]) -> list[Standing]:
 
 
 @contextmanager
-def claimed(out: Path, text: str) -> Iterator[None]:
-    """Hold the folder of a comparison, and keep the text of its specification there.
+def claimed(out: Path, name: str, text: str) -> Iterator[None]:
+    """Hold the folder of a comparison, and keep there, by SPEC_NAME or RUNS_NAME, what it is of.
 
-    Raises RunConflictError when it is in use, or holds other files and no comparison.
+    Raises RunConflictError when it is in use, or holds other files and no comparison of that kind:
+    tables would replace whatever has their names.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -149,12 +152,13 @@ def claimed(out: Path, text: str) -> Iterator[None]:
         raise StorageError(
             f"cannot make the folder {out}: {error.strerror}", hint="Choose another --out."
         ) from error
-    if found and SPEC_NAME not in found:
+    if found and name not in found:
         raise RunConflictError(
-            f"{out} holds other files and no comparison", hint="Choose a new folder for --out."
+            f"{out} holds other files, and no {name} of such a comparison",
+            hint="Choose a new folder for --out.",
         )
     with runs.locked(out):
-        write_text(out / SPEC_NAME, text)
+        write_text(out / name, text)
         yield
 
 
