@@ -1,6 +1,7 @@
 """What many tests need: the rendered dSprites, a tiny run, and the real command."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,10 @@ from didcli.engine.runs import Run, open_run
 
 # One CPU thread for every test: small networks gain nothing from more, and runs stay equal.
 torch.set_num_threads(1)
+
+# A shell that starts tests in the background has them, and what they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = [
     *("method.width=4", "method.latent_dim=3", "method.noise_dim=1", "method.embedding=4"),
