@@ -1,6 +1,7 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from didcli.io.charts import COLOURS, Panel, _places, draw_dots
@@ -28,6 +29,25 @@ def test_each_method_has_its_colour():
     first, second, third = (tuple(bytes.fromhex(colour[1:])) for colour in COLOURS[:3])
     assert {first, second} <= there
     assert third not in there  # a column without runs is empty, and has its label
+
+
+def dots(panel, colour):
+    """Where the dots of a colour are, from left to right: the (x, y) of each one's centre."""
+    pixels = np.asarray(picture([panel]).convert("RGB")).astype(float)
+    # A dot lets a quarter of the white page through, which tells it from the line of the mean.
+    shade = 0.75 * np.array(tuple(bytes.fromhex(colour[1:]))) + 0.25 * 255
+    y, x = np.nonzero((np.abs(pixels - shade) < 12).all(axis=2))
+    order = np.argsort(x)
+    gaps = np.nonzero(np.diff(x[order]) > 1)[0] + 1
+    return [(x[part].mean(), y[part].mean()) for part in np.split(order, gaps)]
+
+
+def test_a_dot_is_as_high_as_its_score():
+    panel = Panel("mig", {"a": {0: 0.2, 1: 1.0, 2: 0.6}, "b": {1: 0.6}})
+    (_, low), (_, high), (_, middle) = dots(panel, COLOURS[0])
+    assert low - high > 50
+    assert middle == pytest.approx((low + high) / 2, abs=2)
+    assert dots(panel, COLOURS[1])[0][1] == pytest.approx(middle, abs=2)
 
 
 def test_a_seed_stands_at_the_same_place_in_every_column():

@@ -372,6 +372,18 @@ def test_tables_pictures_and_traversals_are_written(finished, tmp_path):
             assert image.width > 300
 
 
+def test_the_traversals_of_a_method_are_those_of_its_median_run(finished, tmp_path, monkeypatch):
+    for job in finished:
+        report = json.loads((job.folder / "eval.json").read_text())
+        report["scores"]["mig"] = {0: 0.1, 1: 0.3, 2: 0.2}[job.config.train.seed]
+        (job.folder / "eval.json").write_text(json.dumps(report))
+    comparison = compare.collect(compare.examine(finished))
+    monkeypatch.setattr(comparison_report, "_traversal", lambda run, _: run.path.name.encode())
+    assert comparison_report.write_traversals(tmp_path, comparison, "cpu") is None
+    drawn = {path.stem: path.read_text() for path in (tmp_path / "traversals").iterdir()}
+    assert drawn == {"DiD": "DiD-s2", "plain-VAE": "plain-VAE-s2"}
+
+
 def test_existing_runs_are_grouped_by_all_but_their_seed(finished):
     folders = [job.folder for job in finished]
     jobs = comparison_runs.existing_jobs(folders)

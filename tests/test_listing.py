@@ -1,10 +1,14 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
+from didcli.commands.runs import _age
+from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
 from didcli.engine.listing import list_runs
 
@@ -39,6 +43,27 @@ def test_every_run_is_listed_as_it_stands(runs_dir):
     assert found["damaged"].problem == "damaged"
 
 
+def test_the_run_that_was_written_last_comes_first(runs_dir):
+    now = time.time()
+    for name, age in (("scored", 500), ("begun", 20), ("damaged", 70)):
+        for file in (runs_dir / name).iterdir():
+            os.utime(file, (now - age, now - age))
+    entries = list_runs(runs_dir)
+    assert [entry.path.name for entry in entries] == ["begun", "damaged", "scored"]
+    assert [entry.age_seconds for entry in entries] == pytest.approx([20, 70, 500], abs=30)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *[(-1, "0 s"), (0, "0 s"), (59, "59 s"), (60, "1 min"), (720, "12 min")],
+        *[(3_540, "59 min"), (3_600, "1 h"), (3 * 3_600, "3 h"), (9 * 86_400, "9 d")],
+    ],
+)
+def test_an_age_is_in_the_largest_unit_that_fits(seconds, text):
+    assert _age(seconds) == text
+
+
 def test_scores_of_another_checkpoint_are_not_shown(runs_dir):
     report = json.loads((runs_dir / "scored" / "eval.json").read_text())
     report["run"]["checkpoint"] = "0" * 64
@@ -56,6 +81,9 @@ def test_a_run_whose_checkpoint_was_deleted_keeps_its_scores(runs_dir):
 
 
 def test_the_table_and_the_json_of_the_command(did, runs_dir, tmp_path):
+    checkpoint = runs_dir / "scored" / "checkpoint.safetensors"
+    three_hours_ago = time.time() - 3 * 3_600 - 60
+    os.utime(checkpoint, (three_hours_ago, three_hours_ago))
     table = did("runs", "--runs-dir", str(runs_dir)).stdout.splitlines()
     assert table[0].split() == [
         "run",
@@ -68,11 +96,26 @@ def test_the_table_and_the_json_of_the_command(did, runs_dir, tmp_path):
         "SAP",
         "age",
     ]
-    assert any("scored" in line and "4/4" in line and "0.250" in line for line in table)
+    cells = table[-1].split()  # the oldest run
+    assert cells == ["scored", "did", "dsprites", "0", "4/4", "0.250", "-", "-", "3", "h"]
     assert max(map(len, table)) <= 80
     document = json.loads(did("runs", "--runs-dir", str(runs_dir), "--json").stdout)
     assert document["schema"] == 1
-    assert len(document["runs"]) == 3
+    entries = document["runs"]
+    assert len(entries) == 3
+    age = entries[-1].pop("age_seconds")
+    assert age == pytest.approx(3 * 3_600 + 60, abs=100)
+    assert entries[-1] == {
+        "path": str(runs_dir / "scored"),
+        "method": "did",
+        "data": "dsprites",
+        "source": checkpoints.describe(checkpoint)["source"],
+        "seed": 0,
+        "step": 4,
+        "steps": 4,
+        "scores": {"mig": 0.25},
+        "problem": "",
+    }
     empty = did("runs", "--runs-dir", str(tmp_path / "none"))
     assert (empty.returncode, empty.stdout) == (0, "")
     assert "did train" in empty.stderr

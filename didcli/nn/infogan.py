@@ -136,16 +136,22 @@ class InfoGan(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(B, C, S, S) -> scores of D (B,), and the mean of q(c|x) = N(mean, I), (B, n). float32."""
+    """(B, C, S, S) -> scores of D (B,), and the mean of q(c|x) = N(mean, I), (B, n). float32.
+
+    Every layer is spectrally normal, Q's last one too: InfoGANDiscriminator in gan/network.py of
+    the authors' InfoGAN-CR_CdSprites, InfoGAN-CR_3D_teapot and InfoGAN-CR_CelebA.
+    """
 
     def __init__(self, config: InfoGanConfig, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.trunk = critic_trunk(image_shape, width=config.width, family=config.networks)
         self.score = spectrally_normal(nn.Linear(FEATURES, 1))
-        self.q = nn.Sequential(
-            spectrally_normal(nn.Linear(FEATURES, FEATURES)),
-            nn.LeakyReLU(SLOPE),
-            with_published_weights(nn.Linear(FEATURES, config.latent_dim)),
+        self.q = spectrally_normal(
+            nn.Sequential(
+                nn.Linear(FEATURES, FEATURES),
+                nn.LeakyReLU(SLOPE),
+                nn.Linear(FEATURES, config.latent_dim),
+            )
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
