@@ -270,7 +270,7 @@ def _as_plain(standing: "Standing", speeds: Mapping[str, float | None]) -> dict[
 
 
 def _table(standings: "Sequence[Standing]", speeds: Mapping[str, float | None]) -> list[str]:
-    """Lines of aligned columns: numbers to the right, names to the left."""
+    from didcli.io.columns import aligned
     from didcli.io.progress import duration
 
     rows = [("method", "state", "seed", "step", "s/step", "left")]
@@ -284,15 +284,7 @@ def _table(standings: "Sequence[Standing]", speeds: Mapping[str, float | None]) 
                 "-" if speed is None else duration(standing.steps_left * speed),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(_cells(row, widths)) for row in rows]
-
-
-def _cells(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        text.ljust(width) if column < 2 else text.rjust(width)
-        for column, (text, width) in enumerate(zip(row, widths, strict=True))
-    ]
+    return aligned(rows, left=2)
 
 
 def _prospect(standings: "Sequence[Standing]", seconds: float | None, jobs: int) -> str:

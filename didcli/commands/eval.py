@@ -131,7 +131,7 @@ def evaluate(
         return
 
     from didcli.engine import evaluate as engine
-    from didcli.metrics._parallel import cores
+    from didcli.io.cores import usable_cores
 
     protocol = engine.EvaluationProtocol(
         train_points=train_points,
@@ -142,7 +142,7 @@ def evaluate(
         eval_seed=eval_seed,
         eval_seeds=eval_seeds,
         disjoint=disjoint,
-        threads=threads or cores(),
+        threads=threads or usable_cores(),
     )
     if codes is not None:
         title, folder = "stdin" if codes == "-" else codes, Path()

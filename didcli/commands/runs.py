@@ -1,6 +1,6 @@
 """`did runs`: the runs there are, newest first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,6 +10,7 @@ from didcli.commands import _options as options
 if TYPE_CHECKING:
     from didcli.engine.listing import Entry
 
+HEADER = ("run", "method", "data", "seed", "step", "MIG", "DCI-D", "SAP", "age")
 SCORES = ("mig", "dci_disentanglement", "sap")
 """Columns of the table; --json has every score."""
 
@@ -31,6 +32,7 @@ def runs(
     # To tell whose scores they are, every checkpoint that has some is read: seconds for gigabytes.
     options.say(f"did runs: reading {runs_dir} ...", quiet)
     from didcli.engine.listing import list_runs
+    from didcli.io.columns import aligned
 
     entries = list_runs(runs_dir)
     if as_json:
@@ -39,23 +41,8 @@ def runs(
     if not entries:
         options.say(f"no runs under {runs_dir}; did train makes one", quiet)
         return
-    for line in _table(entries):
+    for line in aligned([HEADER, *map(_row, entries)], left=3):
         typer.echo(line)
-
-
-def _table(entries: "Sequence[Entry]") -> list[str]:
-    """Lines of aligned columns: numbers to the right, names to the left."""
-    header = ("run", "method", "data", "seed", "step", "MIG", "DCI-D", "SAP", "age")
-    rows = [header, *(_row(entry) for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    return ["  ".join(_cells(row, widths)).rstrip() for row in rows]
-
-
-def _cells(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        text.ljust(width) if column < 3 else text.rjust(width)
-        for column, (text, width) in enumerate(zip(row, widths, strict=True))
-    ]
 
 
 def _row(entry: "Entry") -> tuple[str, ...]:

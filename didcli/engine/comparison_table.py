@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from didcli.io.columns import GAP, aligned, widths
+
 RESAMPLES = 10_000
 RESAMPLING_SEED = 0
 CONFIDENCE = 0.95
@@ -22,7 +24,6 @@ MANY_PAIRS = 10
 """From which on an interval is shown without a warning."""
 WIDTH = 100
 """Columns that the table for people takes at most, beside long labels."""
-GAP = "  "
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def median_run(runs: Sequence[Scored], label: str, score: str) -> Scored | None:
 def to_text(comparison: Comparison) -> str:
     """For people: mean, sd and best, then the differences, in blocks of at most `WIDTH` columns."""
     return "\n\n".join(
-        "\n".join([title, *_aligned(block)])
+        "\n".join([title, *aligned(block)])
         for title, table in _tables(comparison)
         for block in _split(table)
     )
@@ -281,30 +282,17 @@ def _difference_cell(row: Summary) -> str:
 
 def _split(table: Table) -> list[Table]:
     """Tables of at most `WIDTH` columns, or one score each, all with the columns method and n."""
-    widths = _widths(table)
-    fixed = sum(widths[:2]) + len(GAP)
+    wide = widths(table)
+    fixed = sum(wide[:2]) + len(GAP)
     blocks: list[list[int]] = [[]]
     room = WIDTH - fixed
-    for column, width in enumerate(widths[2:], start=2):
+    for column, width in enumerate(wide[2:], start=2):
         if blocks[-1] and width + len(GAP) > room:
             blocks.append([])
             room = WIDTH - fixed
         blocks[-1].append(column)
         room -= width + len(GAP)
     return [[[*row[:2], *(row[column] for column in block)] for row in table] for block in blocks]
-
-
-def _aligned(table: Table) -> list[str]:
-    """Lines: the first column to the left, the others to the right."""
-    first, *others = _widths(table)
-    return [
-        GAP.join([row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], others, strict=True))])
-        for row in table
-    ]
-
-
-def _widths(table: Table) -> list[int]:
-    return [max(map(len, column)) for column in zip(*table, strict=True)]
 
 
 def _markdown(cells: Sequence[str]) -> str:

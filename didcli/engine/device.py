@@ -1,12 +1,12 @@
 """Choose the device, the precision and the number of threads of a run."""
 
-import os
 from contextlib import AbstractContextManager
 
 import torch
 
 from didcli.config import Precision
 from didcli.errors import UsageError
+from didcli.io.cores import usable_cores
 
 
 def available_devices() -> list[str]:
@@ -75,9 +75,7 @@ def choose_threads(asked: int, processes: int = 1) -> int:
     `processes` that do the same on this machine."""
     if asked:
         return asked
-    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(cores // processes, 1)
+    return max(usable_cores() // processes, 1)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:

@@ -20,6 +20,7 @@ from didcli.engine import reports
 from didcli.engine.device import choose_device
 from didcli.errors import DataError, DidError, RunConflictError, RunError, StorageError, UsageError
 from didcli.interfaces import Dataset
+from didcli.io.atomic import is_temporary
 
 if TYPE_CHECKING:
     from didcli.interfaces import Method
@@ -238,7 +239,7 @@ def claim(folder: Path, *, resume: bool, force: bool) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         # Temporary files are left by a process that was killed while it wrote.
         present = {file.name for file in folder.iterdir()} - {LOCK_NAME}
-        found = {name for name in present if not _is_temporary(name)}
+        found = {name for name in present if not is_temporary(name)}
     except (FileExistsError, NotADirectoryError):
         raise RunConflictError(f"{folder} is a file", hint="Choose another --out.") from None
     except OSError as error:
@@ -264,7 +265,7 @@ def clear(folder: Path) -> None:
             path.name in WRITTEN
             or (path.name == CARD_NAME and released)
             or re.fullmatch(WRITTEN_PATTERN, path.name)
-            or _is_temporary(path.name)
+            or is_temporary(path.name)
         ):
             path.unlink()
 
@@ -341,11 +342,6 @@ def _config_file(folder: Path) -> Layer:
             else "Put it back, or train the run again."
         )
         raise RunError(f"the settings of {folder} are lost: {error}", hint=instead) from error
-
-
-def _is_temporary(name: str) -> bool:
-    """Whether `didcli.io.atomic` was writing it when its process was killed."""
-    return re.fullmatch(r"\..+\.\d+\.tmp", name) is not None
 
 
 def _is_released(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Write files so that a reader, or a crash at any moment, never meets half of one."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def write_bytes(
 
     verify: sees the bytes read back before the rename. Raises StorageError; the old file stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -34,6 +35,16 @@ def write_bytes(
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Where this process writes what is to take the place of `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name was left by a process that was killed while it wrote."""
+    return re.fullmatch(r"\..+\.\d+\.tmp", name) is not None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import BinaryIO, TypeVar
 from filelock import FileLock
 
 from didcli.errors import StorageError
+from didcli.io.atomic import is_temporary, temporary_beside
 from didcli.io.space import CHOOSE_ANOTHER, storage_errors
 
 T = TypeVar("T")
@@ -43,9 +44,10 @@ def ensure(path: Path, read: Callable[[Path], T | None], write: Callable[[Binary
 
 def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Call while holding the lock: then every temporary file is one that somebody abandoned."""
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):
-        stale.unlink()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for stale in path.parent.glob(f".{path.name}.*"):
+        if is_temporary(stale.name):
+            stale.unlink()
+    temporary = temporary_beside(path)
     try:
         with temporary.open("w+b") as file:
             write(file)

@@ -1,7 +1,6 @@
 """Spread independent work over threads. It pays where the work leaves Python's lock: scikit-learn's
 solvers, BLAS, and compiled trees do."""
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -30,9 +29,3 @@ def ordered_map(
         except BaseException:
             on_stop()
             raise
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
