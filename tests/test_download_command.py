@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from didcli import registry
 from didcli.cli import app
-from didcli.commands import download as command
+from didcli.engine.offers import offer_of
 from didcli.errors import DataError, UsageError
 from didcli.io import download
 from didcli.io.remote import RemoteFile
@@ -317,7 +317,7 @@ def test_every_dataset_of_the_registry_can_be_listed():
 
 @pytest.mark.parametrize("name", registry.names("data"))
 def test_every_published_file_can_be_verified(name):
-    for file in (file for files in command._offer(name).alternatives for file in files):
+    for file in (file for files in offer_of(name).alternatives for file in files):
         assert file.sha256 or file.md5
         assert file.sha256 is None or len(file.sha256) == 64
         assert file.md5 is None or len(file.md5) == 32

@@ -1,30 +1,12 @@
-"""`did download`: have a dataset on this disk, checked, and print where.
-
-A module in `didcli/data/` says what there is by constants that cost nothing to read:
-
-SOURCES         published alternatives, the preferred one first; each is a RemoteFile, or a tuple of
-                them where several make up the set. Without it there is nothing to fetch.
-Source          the Literal of what its `load` takes as `source`; with "rendered" where it can draw.
-FACTOR_NAMES, FACTOR_SIZES      for the listing; left out where no factors are known.
-RENDERED        for the listing: how near the drawn images are to the published ones.
-ABOUT           for the listing: what the set is, where there are no files to say it.
-KINDS           names of the sets, where there are several of one make, the default first. SOURCES
-                then has as many entries, one for each of them, and `load` takes `kind`.
-
-Files lie in the data folder itself, under their published names; a rendered set is kept there as
-NAME-rendered-vN.bits.
-"""
+"""`did download`: have a dataset on this disk, checked, and print where."""
 
 import hashlib
 import shutil
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import prod
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,18 +15,18 @@ from didcli.commands import _options as options
 from didcli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from didcli.engine.offers import Offer
     from didcli.io.download import FetchResult
     from didcli.io.remote import RemoteFile
 
 _NO_BREAK = "\xa0"
-_SEE_ALL = "See what there is: did download --list"
 
 
 class Source(StrEnum):
     """Where a set comes from."""
 
-    OFFICIAL = "official"
-    RENDERED = "rendered"
+    official = "official"
+    rendered = "rendered"
 
 
 def download(
@@ -57,7 +39,7 @@ def download(
     ] = None,
     source: Annotated[
         Source, typer.Option(help="The published file, or the set drawn here without a network.")
-    ] = Source.OFFICIAL,
+    ] = Source.official,
     force: Annotated[
         bool, typer.Option("--force", help="Fetch or draw it again, even if what is here is good.")
     ] = False,
@@ -79,10 +61,14 @@ def download(
     HTTP_PROXY. With DID_MIRROR=URL, files are fetched from URL/NAME instead of their publishers,
     and verified all the same.
     """
+    from didcli.engine import offers
+
     if name is not None:
         registry.check("data", name)
     elif not listing:
-        raise UsageError("which dataset?", hint=f"Name one: did download dsprites. {_SEE_ALL}")
+        raise UsageError(
+            "which dataset?", hint=f"Name one: did download dsprites. {offers.SEE_ALL}"
+        )
     options.say(f"did download: looking at {name or 'every dataset'} ...", quiet)
 
     from didcli.io.paths import data_dir as choose_folder
@@ -90,10 +76,10 @@ def download(
     folder = choose_folder(data_dir)
     if listing or name is None:
         names = registry.names("data") if name is None else [name]
-        _print_listings([_offer(each) for each in names], folder, as_json)
+        _print_listings([offers.offer_of(each) for each in names], folder, as_json)
         return
-    offer = _of_kind(_offer(name), kind)
-    bring = _render if source is Source.RENDERED else _fetch
+    offer = offers.of_kind(offers.offer_of(name), kind)
+    bring = _render if source is Source.rendered else _fetch
     files = bring(offer, folder, force=force, quiet=quiet)
     if as_json:
         options.print_json(_result(offer.name, source, folder, files))
@@ -102,57 +88,12 @@ def download(
             typer.echo(file.path)
 
 
-@dataclass(frozen=True)
-class _Offer:
-    """What a data module offers; see the head of this file."""
-
-    name: str
-    module: ModuleType
-    alternatives: "tuple[tuple[RemoteFile, ...], ...]"
-    can_render: bool
-    factors: dict[str, int]
-    """Number of values of each."""
-    kinds: tuple[str, ...]
-    """Empty where there is but one; else as many as alternatives."""
-    settings: dict[str, str]
-    """What `load` takes to load the kind that was chosen."""
-
-
-def _offer(name: str) -> _Offer:
-    module = registry.load("data", name)
-    alternatives = tuple(
-        each if isinstance(each, tuple) else (each,) for each in getattr(module, "SOURCES", ())
-    )
-    names, sizes = getattr(module, "FACTOR_NAMES", ()), getattr(module, "FACTOR_SIZES", ())
-    return _Offer(
-        name,
-        module,
-        alternatives,
-        can_render=Source.RENDERED in get_args(getattr(module, "Source", None)),
-        factors=dict(zip(names, sizes, strict=True)),
-        kinds=getattr(module, "KINDS", ()),
-        settings={},
-    )
-
-
-def _of_kind(offer: _Offer, kind: str | None) -> _Offer:
-    """What is offered of one kind, by default the first. Raises UsageError where it is unknown."""
-    if not offer.kinds:
-        if kind is not None:
-            raise UsageError(f"{offer.name} comes in one kind", hint="Leave out --kind.")
-        return offer
-    chosen = kind or offer.kinds[0]
-    if chosen not in offer.kinds:
-        hint = registry.suggest(chosen, list(offer.kinds))
-        raise UsageError(f"no kind {chosen!r} of {offer.name}", hint=hint)
-    files = offer.alternatives[offer.kinds.index(chosen)]
-    return replace(offer, alternatives=(files,), settings={"kind": chosen})
-
-
-def _fetch(offer: _Offer, folder: Path, *, force: bool, quiet: bool) -> "list[FetchResult]":
+def _fetch(offer: "Offer", folder: Path, *, force: bool, quiet: bool) -> "list[FetchResult]":
     """The preferred published files: verified, and known to load."""
+    from didcli.engine import offers
+
     if not offer.alternatives:
-        hint = getattr(offer.module, "ABOUT", None) or _SEE_ALL
+        hint = getattr(offer.module, "ABOUT", None) or offers.SEE_ALL
         raise UsageError(f"{offer.name} has no published file to fetch", hint=hint)
     from didcli.io.http.transfer import UnreachableError
 
@@ -199,14 +140,16 @@ def _fetch_file(file: "RemoteFile", folder: Path, *, force: bool, quiet: bool) -
     return result
 
 
-def _render(offer: _Offer, folder: Path, *, force: bool, quiet: bool) -> "list[FetchResult]":
+def _render(offer: "Offer", folder: Path, *, force: bool, quiet: bool) -> "list[FetchResult]":
     """The set drawn by this program; a list of one."""
+    from didcli.engine import offers
+
     if not offer.can_render:
-        raise UsageError(f"{offer.name} cannot be drawn, only fetched", hint=_SEE_ALL)
+        raise UsageError(f"{offer.name} cannot be drawn, only fetched", hint=offers.SEE_ALL)
     from didcli.io.download import FetchResult
 
     if force:
-        for path in _rendered(offer.name, folder):
+        for path in offers.rendered_files(offer.name, folder):
             path.unlink()
     with options.data_progress(quiet) as on_data:
         dataset = offer.module.load(source="rendered", data_dir=folder, on_progress=on_data)
@@ -214,11 +157,6 @@ def _render(offer: _Offer, folder: Path, *, force: bool, quiet: bool) -> "list[F
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return [FetchResult(path, downloaded=False, size=path.stat().st_size, sha256=sha256)]
-
-
-def _rendered(name: str, folder: Path) -> list[Path]:
-    """What is here of the rendered set, of any version."""
-    return sorted(folder.glob(f"{name}-rendered-v*.bits"))
 
 
 def _result(name: str, source: Source, folder: Path, files: "list[FetchResult]") -> dict[str, Any]:
@@ -245,52 +183,16 @@ def _result(name: str, source: Source, folder: Path, files: "list[FetchResult]")
     return {"schema": 1, "name": name, "source": source.value, **whole, "files": described}
 
 
-def _listing(offer: _Offer, folder: Path) -> dict[str, Any]:
-    """What there is of a set. `here` only says that a file is there: --list verifies nothing."""
-    files = [
-        {
-            "name": file.name,
-            "url": file.url,
-            "bytes": file.size,
-            "sha256": file.sha256,
-            "md5": file.md5,
-            "licence": file.licence,
-            "default": alternative is offer.alternatives[0],
-            "path": str(folder / file.name),
-            "here": (folder / file.name).is_file(),
-        }
-        for alternative in offer.alternatives
-        for file in alternative
-    ]
-    return {
-        "name": offer.name,
-        "about": getattr(offer.module, "ABOUT", None),
-        "images": prod(offer.factors.values()) if offer.factors else None,
-        "factors": offer.factors,
-        "source_here": _source_here(offer, folder),
-        "files": files,
-        "can_render": offer.can_render,
-        "rendered_means": getattr(offer.module, "RENDERED", None),
-        "rendered": [str(path) for path in _rendered(offer.name, folder)],
-    }
+def _print_listings(offered: "list[Offer]", folder: Path, as_json: bool) -> None:
+    from didcli.engine import offers
 
-
-def _source_here(offer: _Offer, folder: Path) -> str | None:
-    """What `did train` finds in the folder; None where it would have to be fetched or drawn."""
-    for alternative in offer.alternatives:
-        if all((folder / file.name).is_file() for file in alternative):
-            return Source.OFFICIAL.value
-    return Source.RENDERED.value if _rendered(offer.name, folder) else None
-
-
-def _print_listings(offers: list[_Offer], folder: Path, as_json: bool) -> None:
     if as_json:
-        listings = [_listing(offer, folder) for offer in offers]
+        listings = [offers.listing_of(offer, folder) for offer in offered]
         options.print_json({"schema": 1, "data_dir": str(folder), "datasets": listings})
         return
     # Of a pipe it is 80; longer lines than 100 are hard to read.
     width = min(shutil.get_terminal_size().columns, 100)
-    for offer in offers:
+    for offer in offered:
         typer.echo(offer.name)
         for label, text in _described(offer, folder):
             indent = f"  {label:9} "
@@ -305,9 +207,11 @@ def _print_listings(offers: list[_Offer], folder: Path, as_json: bool) -> None:
                 typer.echo(line.replace(_NO_BREAK, " "))
 
 
-def _described(offer: _Offer, folder: Path) -> Iterator[tuple[str, str]]:
+def _described(offer: "Offer", folder: Path) -> Iterator[tuple[str, str]]:
     """A listing for people: (label, text)."""
-    listing = _listing(offer, folder)
+    from didcli.engine import offers
+
+    listing = offers.listing_of(offer, folder)
     if listing["about"]:
         yield "what", listing["about"]
     if listing["factors"]:
@@ -338,7 +242,7 @@ def _described_files(files: "tuple[RemoteFile, ...]", folder: Path) -> str:
     return f"{name}, {size}, {licences}: {here}"
 
 
-def _described_here(offer: _Offer, source: str | None) -> str:
+def _described_here(offer: "Offer", source: str | None) -> str:
     if source is not None:
         return source
     if offer.can_render:
