@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 
@@ -108,6 +109,13 @@ def test_auto_stays_the_images_that_the_run_began_with(tiny_run, monkeypatch):
     run.source = "official sha256:ab"  # of a colleague who has the file
     assert "trained on official sha256:ab" in run.dataset().notes[0]
     assert asked[2:] == ["official", "auto"]
+
+    own = dataclasses.replace(run.config.data.settings, source="official")
+    data = dataclasses.replace(run.config.data, settings=own)
+    run.config = dataclasses.replace(run.config, data=data)
+    with pytest.raises(DataError, match="no official file"):
+        run.dataset()  # it was asked for by name: no others will do
+    assert asked[4:] == ["official"]
 
 
 def test_settings_are_those_of_the_checkpoint_or_of_their_file(tiny_run, tmp_path):

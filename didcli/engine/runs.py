@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -113,6 +114,8 @@ class Run:
         try:
             dataset = load_dataset(self.config, data_dir, on_progress, as_from=self.source)
         except DataError:
+            if _settled(self.config, self.source) == self.config:
+                raise
             dataset = load_dataset(self.config, data_dir, on_progress)
         if dataset.source != self.source:
             other = f"the run was trained on {self.source}, and these images are {dataset.source}"
@@ -292,10 +295,8 @@ def load_dataset(
     an official file has come since.
     """
     module = registry.load("data", config.data.name)
-    settings = {key: value for key, value in config.data.to_dict().items() if key != "name"}
-    kind = as_from.partition(" ")[0]
-    if settings.get("source") == "auto" and kind in SETTLED_SOURCES:
-        settings["source"] = kind
+    data = _settled(config, as_from).data
+    settings = {key: value for key, value in data.to_dict().items() if key != "name"}
     dataset: Dataset = module.load(**settings, data_dir=data_dir, on_progress=on_progress)
     return dataset
 
@@ -330,6 +331,14 @@ def locked(folder: Path, *, new: bool = False) -> Iterator[None]:
         if new:
             remove_unused(folder)
         lock.release()
+
+
+def _settled(config: RunConfig, source: str) -> RunConfig:
+    """The settings, with what `auto` had come to when they named a dataset of this `source`."""
+    kind, data = source.partition(" ")[0], config.data
+    if getattr(data.settings, "source", None) != "auto" or kind not in SETTLED_SOURCES:
+        return config
+    return replace(config, data=replace(data, settings=replace(data.settings, source=kind)))
 
 
 def _config_file(folder: Path) -> Layer:
