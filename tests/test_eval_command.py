@@ -186,6 +186,11 @@ def not_finite(_, tmp_path):
         (lambda z, _: ("--codes", str(z), "--metrics", ","), 2, "--metrics names none"),
         (lambda z, _: ("--codes", str(z), "--train-points", "0"), 2, "train points must be at"),
         (lambda z, _: ("--codes", str(z), "run"), 2, "two things to score"),
+        (
+            lambda z, tmp: ("--codes", str(z), "--device", "cpu", "--data-dir", str(tmp)),
+            2,
+            "--device, --data-dir: not for --codes",
+        ),
         (lambda z, _: ("--codes", str(z), "--sap", "both"), 2, "'both' is not one of"),
         (lambda z, _: ("--codes", str(z), "--plot", "--metrics", "sap"), 2, "mig and dci"),
         (lambda *_: ("a", "b"), 2, "one run at a time"),

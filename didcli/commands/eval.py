@@ -25,6 +25,8 @@ SCORING = (
     *("eval_seeds", "shuffled", "disjoint", "plot", "threads"),
 )
 """Options that say how to score, and mean nothing to --select."""
+OF_RUNS = ("device", "runs_dir", "data_dir")
+"""Options that say where a run and its data are, and mean nothing to --codes."""
 UNITS = {"Encoding": "images", "Scoring": "scores"}
 """What the stages of an evaluation count."""
 
@@ -113,6 +115,11 @@ def evaluate(
     given = runs or []
     if codes is not None and (given or select):
         raise UsageError("runs and --codes are two things to score", hint="Give one of them.")
+    if codes is not None and (senseless := _given(context, OF_RUNS)):
+        raise UsageError(
+            f"{', '.join(senseless)}: not for --codes, which opens no run",
+            hint="The codes bring their factors; name a run instead, or leave it out.",
+        )
     if plot and not {"mig", "dci"} & set(names):
         raise UsageError("--plot shows the matrices of mig and dci", hint="Add one to --metrics.")
     if len(given) > 1 and not select:
