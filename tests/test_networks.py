@@ -87,13 +87,15 @@ def test_the_broadcast_decoder_is_a_convolution_over_tiled_codes_and_positions()
     assert torch.allclose(decoder.tail(first), decoder(codes), atol=1e-6)
 
 
-def test_the_pyramid_decoder_is_convolutions_over_tiled_codes_and_positions():
+@pytest.mark.parametrize(("channels", "features"), [(1, 8), (3, 16)])
+def test_the_pyramid_decoder_is_convolutions_over_tiled_codes_and_positions(channels, features):
     """Its layers by cell, matrix products for speed, against convolutions of 1x1."""
     torch.manual_seed(0)
-    decoder = PyramidDecoder((1, 32, 32), 3, width=2)
+    decoder = PyramidDecoder((channels, 32, 32), 3, width=2)
     codes = torch.randn(2, 3)
     weight = torch.cat((decoder.of_codes.weight, decoder.of_positions.weight), dim=1)
     cells = F.conv2d(tiled(codes, 8), weight[:, :, None, None], decoder.of_codes.bias)
+    assert cells.shape == (2, features, 8, 8)
     for layer in (decoder.cells[1][0], decoder.cells[1][2]):
         cells = F.conv2d(F.leaky_relu(cells, 0.2), layer.weight[:, :, None, None], layer.bias)
     cells = F.leaky_relu(cells, 0.2)

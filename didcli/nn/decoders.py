@@ -127,8 +127,13 @@ class BroadcastDecoder(nn.Module):
 
 
 class PyramidDecoder(nn.Module):
-    """As `BroadcastDecoder`, at a third of the cost: on a grid of 8x8 cells, each of which becomes
-    2x2 before they see their neighbours."""
+    """As `BroadcastDecoder`, at less than half of the cost: on a grid of 8x8 cells, each of which
+    becomes 2x2 before they see their neighbours.
+
+    In colour a cell has twice as many features. DiD on 3DShapes, one seed each, MIG after 500
+    steps: .01 and .03 with as many as for grey images, .17 and .17 with twice as many, .18 with
+    `BroadcastDecoder`.
+    """
 
     grid: Tensor
 
@@ -139,11 +144,12 @@ class PyramidDecoder(nn.Module):
         self.side = CELLS // 2
         grid = _positions(self.side).flatten(2).squeeze(0).T
         self.register_buffer("grid", grid, persistent=False)  # (64, 2)
+        features = 4 * width if image_shape[0] == 1 else 8 * width
         # By cell: matrix products, which are faster than convolutions of 1x1.
-        self.of_codes = nn.Linear(inputs, 4 * width)
-        self.of_positions = nn.Linear(2, 4 * width, bias=False)
+        self.of_codes = nn.Linear(inputs, features)
+        self.of_positions = nn.Linear(2, features, bias=False)
         self.cells = nn.Sequential(
-            nn.LeakyReLU(SLOPE), mlp((4 * width, 4 * width, 4 * width)), nn.LeakyReLU(SLOPE)
+            nn.LeakyReLU(SLOPE), mlp((features, features, 4 * width)), nn.LeakyReLU(SLOPE)
         )
         self.tail = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1),
