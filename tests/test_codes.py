@@ -205,24 +205,6 @@ def test_a_polar_pair_is_an_evenly_drawn_point_of_the_unit_disc():
     assert (y > 0.5).float().mean() == pytest.approx(0.1955, abs=0.015)
 
 
-def test_the_deviations_of_the_prior_are_those_of_its_draws():
-    opening = {2: LATER, 3: LATER}
-    cfg = config(
-        latent_dim=7,
-        polar={3: 2},
-        circular=[5, 0],
-        categories={1: 2, 6: 3},
-        opening=opening,
-        noise_dim=2,
-    )
-    codes, _, _ = draws.draw_pairs(cfg, 40_000, CPU, rng(), 150)
-    reach = draws.ranges(cfg, 150, CPU)
-    drawn = draws.embed(cfg, codes) * reach[:9]
-    deviations = draws.deviations(cfg, reach)
-    assert deviations.tolist() == pytest.approx(drawn.std(dim=0).tolist(), abs=0.01)
-    assert deviations[[2, 3]].tolist() == [0.25, 0.25]  # half open
-
-
 def test_a_polar_pair_is_read_back_and_brought_back_into_its_disc():
     cfg = config(polar={0: 2}, circular=[1], noise_dim=0)
     codes, _, _ = draws.draw_pairs(cfg, 200, CPU, rng(), 0)

@@ -102,8 +102,6 @@ def test_settings_that_contradict_each_other_are_refused(changes):
         {"lambda_o": 1.0, "lambda_h": 0.0, "anchors": 100},
         {"lambda_r": 1.0},
         {"lambda_r": 1.0, "noise_dim": 0, "reconstructed": 100},
-        {"lambda_p": 1.0},
-        {"lambda_p": 1.0, "lambda_r": 1.0, "circular": [0], "polar": {2: 3}},
         {"opening": {2: {1: 0.0, 2: 1.0}, 3: {1: 0.0, 2: 1.0}}},
         {"circular": [0, 2]},
         {"circular": [0, 1, 2, 3], "lambda_o": 1.0, "lambda_r": 1.0},
@@ -210,49 +208,16 @@ def test_l_rec_is_the_error_of_real_images_through_e_and_g():
     assert torch.allclose(double - without, 2.0 * (single - without), atol=1e-6)
 
 
-def test_l_p_compares_what_e_gives_for_real_images_with_the_prior_and_reaches_e_alone():
-    later = {2: {10: 0.0, 12: 1.0}}
-    settings = {"instance_noise": 0.0, "lambda_h": 0.0, "circular": [1], "opening": later}
-    method = model(lambda_p=1.0, reconstructed=8, **settings)
-    batch = images()
-    with torch.no_grad():
-        codes = method.e(batch[:8]).double().numpy()
-    logs = method.train_step(batch, rng(), 11)
-    # Codes 0 and 3 are uniform in [-1, 1], code 1 a point of the circle with its sine after the
-    # codes, and code 2 is half open.
-    deviation = [(1 / 3) ** 0.5, 0.5**0.5, 0.5 * (1 / 3) ** 0.5, (1 / 3) ** 0.5, 0.5**0.5]
-    terms = codes.mean(axis=0) ** 2 + (codes.std(axis=0, ddof=1) - deviation) ** 2
-    assert logs["prior"].item() == pytest.approx(terms.mean(), rel=1e-5)
-
-    with_it, without = (model(lambda_p=weight, **settings) for weight in (1.0, 0.0))
-    assert torch.equal(gradients_reaching_g(with_it), gradients_reaching_g(without))
-    assert not torch.equal(weights(with_it.e), weights(without.e))
-
-
-def test_l_p_spreads_real_images_over_a_code_that_g_hides_from_them():
-    """Where E gives one value for all real images, its gradient does not fade."""
-    method = model(lambda_p=1.0, lambda_h=0.0, instance_noise=0.0)
-    with torch.no_grad():
-        method.e.head[-1].weight[0] *= 1e-3
-    before = method.e(images())[:, 0].std()
-    for step in range(60):
-        method.train_step(images(), rng(step), step)
-    assert before < 1e-3
-    assert method.e(images())[:, 0].std() > 0.2
-
-
 def test_a_term_costs_nothing_before_its_ramp():
     """No pass through G or E for a weight of 0."""
     late = {100: 0.0, 101: 1.0}
-    method = model(lambda_o=late, lambda_r=late, lambda_p={200: 0.0, 201: 1.0}, lambda_h=0.0)
+    method = model(lambda_o=late, lambda_r=late, lambda_h=0.0)
     seen = []
     method.g.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
     assert not {"overlap", "reconstruction"} & method.train_step(images(), rng(), 10).keys()
     assert seen == [16]
-    assert {"overlap", "reconstruction"} <= (last := method.train_step(images(), rng(), 101)).keys()
+    assert {"overlap", "reconstruction"} <= method.train_step(images(), rng(), 101).keys()
     assert seen == [16, 16 + 2 * 16, 16]
-    assert "prior" not in last
-    assert "prior" in method.train_step(images(), rng(), 201)
 
 
 def test_l_rec_pulls_codes_of_real_images_back_into_their_range():

@@ -111,24 +111,6 @@ def info_nce_by_loops(v: torch.Tensor, labels: list[int], temperature: float) ->
     return total / anchors
 
 
-def test_moment_distance_is_the_distance_of_normal_distributions():
-    codes = torch.tensor([[1.0, 4.0], [3.0, 4.0], [5.0, 4.0], [7.0, 4.0]], dtype=torch.float64)
-    # Means 4 and 4; deviations sqrt(20 / 3), of 4 - 1 degrees of freedom, and all but 0.
-    expected = (4**2 + (math.sqrt(20 / 3) - 2) ** 2 + 4**2 + (1e-3 - 0.5) ** 2) / 2
-    prior = torch.tensor([2.0, 0.5])
-    assert losses.moment_distance(codes, prior).item() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("spread", [1.0, 1e-2])
-def test_moment_distance_pulls_apart_what_is_all_but_equal_as_hard_as_what_is_near(rng, spread):
-    codes = spread * torch.randn(50, 1, generator=rng, dtype=torch.float64)
-    codes = (codes - codes.mean()).requires_grad_()
-    losses.moment_distance(codes, torch.tensor([2.0])).backward()
-    # d/dc (sd - 2)^2 = 2 (sd - 2) (c - mean) / (49 sd): per sd of the codes, it is 2 (sd - 2) / 49.
-    sd = codes.std()
-    assert torch.allclose(codes.grad, 2 * (sd - 2) * codes / sd / 49)
-
-
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
 def test_supervised_info_nce_agrees_with_a_loop(rng, temperature):
     v = unit_rows(12, 5, rng)

@@ -14,8 +14,8 @@ here as follows.
     L_enc = mean (E(x) - c)^2
     L_G   = adversarial + lambda_h L_H + lambda_e L_enc + lambda_o L_O + lambda_r L_rec
             + lambda_k L_K
-    H minimises L_H, E minimises L_enc + lambda_r L_rec + lambda_p L_P, D minimises its adversarial
-    loss plus a gradient penalty.
+    H minimises L_H, E minimises L_enc + lambda_r L_rec, D minimises its adversarial loss plus a
+    gradient penalty.
 
 Ours, and off unless a preset asks for them:
 
@@ -27,8 +27,6 @@ Ours, and off unless a preset asks for them:
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
     L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
             gives taken coordinate by coordinate
-    L_P   = mean_k (mean E(y)_k)^2 + (sd E(y)_k - s_k)^2 over real images y, s_k being the sd of
-            what E is to give for generated ones
     L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
             open, E' being E as it was then
     g + leak (x - g), g = min(max(x, 0), 1), in the place of G's linear output x      (leak)
@@ -37,12 +35,9 @@ L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for p
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, of unit length,
 says where the images differ. A learned H can tell dimensions apart however entangled they are;
 this one cannot, where factors are different parts of the image. L_rec shows real images to E,
-and to G what E has seen in them: the paradigm is then an adversarial autoencoder's. L_P asks of E
-that every code tells real images apart as far as generated ones. G may hide a code where real
-images are all alike (the brightness of a sky that never changes), with no loss but the adversary's
-to say so: E then sees nothing of that code in real images, and L_P has it look for what else there
-is, which L_rec shows to G. L_K holds G to what its first codes meant while it looks for a use of
-the new ones: E itself would follow G wherever it goes.
+and to G what E has seen in them: the paradigm is then an adversarial autoencoder's. L_K holds G to
+what its first codes meant while it looks for a use of the new ones: E itself would follow G
+wherever it goes.
 """
 
 import copy
@@ -58,7 +53,6 @@ from torch.nn import functional as F
 from didcli.nn import losses, parallel
 from didcli.nn.codes import (
     CodeConfig,
-    deviations,
     draw_neighbours,
     draw_pairs,
     embed,
@@ -107,11 +101,8 @@ class Config(CodeConfig):
 
     lambda_r: Schedule = 0.0
     """Weight of L_rec, the error of real images that E encodes and G decodes again."""
-    lambda_p: Schedule = 0.0
-    """Weight of L_P in E's loss: that what E gives for real images has the mean and the spread of
-    what it gives for generated ones, code by code."""
     reconstructed: Count = 32
-    """Images of the batch that L_rec and L_P take."""
+    """Images of the batch that L_rec takes."""
 
     lambda_k: Schedule = 0.0
     """Weight of L_K in G's loss: that the codes which opened first keep their meaning while others
@@ -220,15 +211,9 @@ class Did(nn.Module):
             total = total + at(cfg.lambda_k, step) * logs["keeping"]
         if drawn.reconstructed:
             count = drawn.reconstructed
-            codes = self.e(reals[:count])
-            if at(cfg.lambda_r, step) > 0:
-                error, outside = self._reconstruction(images[:count], codes, drawn.reach, rng)
-                total = total + at(cfg.lambda_r, step) * (error + outside)
-                logs["reconstruction"] = error
-            if at(cfg.lambda_p, step) > 0:
-                spread = deviations(cfg, drawn.reach)
-                logs["prior"] = losses.moment_distance(parallel.gather(codes), spread)
-                total = total + at(cfg.lambda_p, step) * logs["prior"]
+            error, outside = self._reconstruction(images[:count], reals[:count], drawn.reach, rng)
+            total = total + at(cfg.lambda_r, step) * (error + outside)
+            logs["reconstruction"] = error
         descend(total, [self.optimisers["g"], self.optimisers["eh"]])
 
         # An average over the last 1/(1 - ema) steps, shorter at the start.
@@ -259,10 +244,10 @@ class Did(nn.Module):
         # All parts at every step, so that one that processes cannot share is refused at the first.
         pairs = _part("pairs", cfg.pairs or whole, whole, cfg.lambda_h)
         anchors = _part("anchors", cfg.anchors, whole, cfg.lambda_o)
-        reconstructed = _part("reconstructed", cfg.reconstructed, whole, cfg.lambda_r, cfg.lambda_p)
+        reconstructed = _part("reconstructed", cfg.reconstructed, whole, cfg.lambda_r)
         if at(cfg.lambda_o, step) == 0:
             anchors = 0
-        if at(cfg.lambda_r, step) == 0 and at(cfg.lambda_p, step) == 0:
+        if at(cfg.lambda_r, step) == 0:
             reconstructed = 0
         codes, moved, changed = draw_pairs(cfg, whole, device, rng, step)
         z = uniform((whole, cfg.noise_dim), device, rng)
@@ -324,10 +309,11 @@ class Did(nn.Module):
         return measure(first - origin, second - origin)
 
     def _reconstruction(
-        self, images: Tensor, codes: Tensor, reach: Tensor, rng: torch.Generator
+        self, images: Tensor, seen: Tensor, reach: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The two terms of L_rec, for `images` of which E gives `codes`."""
+        """The two terms of L_rec, for `images` of which E gets `seen`."""
         cfg = self.config
+        codes = self.e(seen)
         outside = (codes.abs() - 1.0).clamp(min=0.0).square().mean()
         whole = len(images) * parallel.processes()
         z = parallel.share(uniform((whole, cfg.noise_dim), images.device, rng))
@@ -376,17 +362,17 @@ class _Draw(NamedTuple):
     pairs: int
     """P, of this process."""
     reconstructed: int
-    """Real images that E sees for L_rec and L_P, of this process."""
+    """Real images that L_rec takes, of this process."""
     reach: Tensor
     """How far from 0 each input reaches: (n + k + m,)."""
 
 
-def _part(name: str, count: int, whole: int, *weights: Schedule) -> int:
-    """`count`, at most the whole batch; 0 for losses whose weights never rise above 0.
+def _part(name: str, count: int, whole: int, weight: Schedule) -> int:
+    """`count`, at most the whole batch; 0 for a loss whose weight never rises above 0.
 
     Raises UsageError if processes cannot share it.
     """
-    if all(highest(weight) == 0 for weight in weights):
+    if highest(weight) == 0:
         return 0
     part = min(count, whole)
     parallel.check_divisible(part, f"{name} (method.{name})")

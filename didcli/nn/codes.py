@@ -174,21 +174,6 @@ def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
     return torch.tensor(reach, device=device)
 
 
-def deviations(config: CodeConfig, reach: Tensor) -> Tensor:
-    """The standard deviation of what `draw_pairs` draws, as `embed` puts it: (n + k,).
-
-    reach: what `ranges` gives, of which the last m are not looked at.
-    """
-    columns = config.latent_dim + len(config.circular)
-    variances = torch.full((columns,), 1 / 3, device=reach.device)
-    for code, kinds in config.categories.items():
-        variances[code] = (kinds + 1) / (3 * (kinds - 1))
-    variances[seen_columns(config, config.circular)] = 1 / 2
-    for pair in config.polar.items():
-        variances[[*pair]] = 1 / 4
-    return reach[:columns] * variances.sqrt()
-
-
 def embed(config: CodeConfig, codes: Tensor) -> Tensor:
     """Codes, with or without noise, (B, n + m) -> what networks see of them, (B, n + k + m).
 

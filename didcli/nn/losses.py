@@ -63,20 +63,6 @@ def r1_penalty(discriminator: Critic, real: Tensor) -> Tensor:
     return 0.5 * gradient.flatten(start_dim=1).square().sum(dim=1).mean()
 
 
-def moment_distance(codes: Tensor, deviation: Tensor) -> Tensor:
-    """mean_k of (mean c_k)^2 + (sd c_k - deviation_k)^2, mean and sd over the batch.
-
-    The squared 2-Wasserstein distance of two normal distributions, for each coordinate: one with
-    the moments of the codes, one with mean 0 and that deviation. codes: (B, D), B >= 2;
-    deviation: (D,). Returns a scalar >= 0. Its gradient does not fade where codes are all but
-    equal, as one of the variance would.
-    Dowson and Landau 1982, https://doi.org/10.1016/0047-259X(82)90077-X
-    """
-    variance, mean = torch.var_mean(codes, dim=0)
-    spread = variance.clamp(min=1e-6).sqrt()
-    return (mean.square() + (spread - deviation).square()).mean()
-
-
 def supervised_info_nce(embeddings: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Pull embeddings of one label together, push those of different labels apart, in nats.
 
