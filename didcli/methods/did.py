@@ -28,7 +28,7 @@ Ours, and off unless a preset asks for them:
     L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
             gives taken coordinate by coordinate
     L_M   = mean over pixels of (log s - log s_y)^2 + 10 (m - m_y)^2, m and s being the mean and the
-            deviation of a pixel over generated images, m_y and s_y over real ones
+            deviation (at least .01) of a pixel over generated images, m_y and s_y over real ones
     L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
             open, E' being E as it was then
     g + leak (x - g), g = min(max(x, 0), 1), in the place of G's linear output x      (leak)

@@ -130,9 +130,9 @@ class PyramidDecoder(nn.Module):
     """As `BroadcastDecoder`, at less than half of the cost: on a grid of 8x8 cells, each of which
     becomes 2x2 before they see their neighbours.
 
-    In colour a cell has twice as many features. DiD on 3DShapes, one seed each, MIG after 500
-    steps: .01 and .03 with as many as for grey images, .17 and .17 with twice as many, .18 with
-    `BroadcastDecoder`.
+    In colour a cell has twice as many features. DiD on 3DShapes, MIG after 500 steps: .01 and .03
+    with as many as for grey images, .16 to .17 with twice as many (three runs), .18 with
+    `BroadcastDecoder` (one run).
     """
 
     grid: Tensor

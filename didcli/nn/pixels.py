@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from didcli.nn import parallel
 
 FLOOR = 1e-2
-"""A standard deviation, in units of the image range [0, 1], below which none is told from 0."""
+"""Deviations well below this, in units of the image range [0, 1], count as none."""
 MEMORY = 50
 """Steps over which the moments of real images are averaged."""
 MEAN_WEIGHT = 10.0
@@ -41,7 +41,7 @@ def batch_moments(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def moment_mismatch(images: Tensor, real: PixelMoments) -> Tensor:
-    """How far pixels of a batch are from the real ones in mean m and standard deviation s.
+    """How far pixels of a batch are from the real ones in mean m and s^2 = variance + FLOOR^2.
 
         mean over pixels of  (log s - log s_real)^2 + 10 (m - m_real)^2
 
