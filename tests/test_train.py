@@ -254,8 +254,8 @@ def test_the_global_random_state_neither_matters_nor_changes(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_killed_process_resumes_to_the_same_bytes(did, data_dir, tiny_config, tmp_path, number):
-    steps = 400
-    settings = [f"--set={text}" for text in [*TINY, f"train.steps={steps}"]]
+    too_many = 4000
+    settings = [f"--set={text}" for text in [*TINY, f"train.steps={too_many}"]]
     command = [sys.executable, "-m", "didcli", "train", "--out", str(tmp_path / "run"), *settings]
     environment = {**os.environ, "DID_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -272,9 +272,10 @@ def test_a_killed_process_resumes_to_the_same_bytes(did, data_dir, tiny_config, 
     assert out == ""
     assert err.count("stopping after this step") == (number != signal.SIGKILL)
     stopped = runs.open_run(tmp_path / "run").step
-    assert 0 < stopped < steps
+    assert 0 < stopped < too_many
 
-    resumed = did("train", "--resume", "--out", str(tmp_path / "run"))
+    steps = stopped + 5
+    resumed = did("train", "--resume", "--out", str(tmp_path / "run"), "--steps", str(steps))
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout == f"{tmp_path / 'run'}\n"
     straight = train.run(longer(tiny_config, steps=steps), tmp_path / "straight", data_dir=data_dir)
