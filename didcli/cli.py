@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 import didcli
+from didcli.commands import _malloc, _streams
 from didcli.commands import _options as options
-from didcli.commands import _streams
 from didcli.commands._group import COMMANDS, LazyGroup, register
 from didcli.commands._memory import memory_errors
 from didcli.errors import DidError, StorageError, UsageError
@@ -74,6 +74,7 @@ def main() -> None:
     """Run the command line and exit; see `didcli.errors` for the exit codes."""
     signal.signal(signal.SIGTERM, _raise_exit)
     _streams.mend()
+    _malloc.keep_freed_memory()
     if "_DID_COMPLETE" in os.environ:  # the shell asks for completions
         app()
     command = _command()
