@@ -4,8 +4,8 @@
 16x16 and below. On a CPU this is several times faster than the classic stack at equal quality.
 `broadcast`: the encoders of `stem`, and a decoder that knows positions; see `didcli.nn.decoders`.
 `pyramid`: a decoder that computes most of that at 8x8 and refines it at 16x16, for less than half
-of the cost, and encoders with kernels of 3x3. As good for DiD on dSprites; on 3DShapes the
-third hue comes with `method.lambda_m` alone.
+of the cost, and encoders with kernels of 3x3. As good for DiD on dSprites; on 3DShapes codes
+share the hues on some seeds.
 `classic`: the 32-32-64-64 stack of stride-2 convolutions that the field has used since Higgins et
 al. 2017, with the fully connected sizes of disentanglement_lib (https://arxiv.org/abs/1811.12359).
 
