@@ -113,6 +113,7 @@ def test_settings_that_contradict_each_other_are_refused(changes):
             "opening": {2: {1: 0.0, 2: 1.0}, 3: {1: 0.0, 2: 1.0}},
             "lambda_r": 1.0,
         },
+        {"lambda_m": 1.0},
         {"lambda_k": 1.0, "circular": [0], "opening": {2: {0: 0.0, 1: 1.0}}},
         {"smooth": True},
     ],
@@ -218,6 +219,30 @@ def test_a_term_costs_nothing_before_its_ramp():
     assert seen == [16]
     assert {"overlap", "reconstruction"} <= method.train_step(images(), rng(), 101).keys()
     assert seen == [16, 16 + 2 * 16, 16]
+
+
+def test_l_m_moves_g_alone_from_its_ramp_on():
+    without, with_it = (model(lambda_m={10: 0.0, 11: w}, lambda_h=0.0) for w in (0.0, 5.0))
+    for step in (10, 11):
+        assert torch.equal(weights(with_it.g), weights(without.g))  # a weight of 0 until step 10
+        assert "pixels" not in without.train_step(images(), rng(), step)
+        logs = with_it.train_step(images(), rng(), step)
+    assert logs["pixels"] > 0
+    assert not torch.equal(weights(with_it.g), weights(without.g))
+    assert torch.equal(weights(with_it.e), weights(without.e))
+
+
+def test_l_m_stills_what_does_not_vary_in_real_images():
+    real = images()
+    real[:, :, :8] = 0.5
+    methods = [model(lambda_m=weight, lambda_h=0.0) for weight in (0.0, 1.0)]
+    spreads = []
+    for method in methods:
+        for step in range(60):
+            method.train_step(real, rng(step), step)
+        codes = torch.rand(64, 6, generator=rng()) * 2 - 1
+        spreads.append(method.g(codes)[:, :, :8].std(dim=0).mean().item())
+    assert spreads[1] < 0.5 * spreads[0]
 
 
 def test_l_rec_pulls_codes_of_real_images_back_into_their_range():

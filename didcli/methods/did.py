@@ -13,7 +13,7 @@ here as follows.
           = -E||v_i - v_j||^2, i != j, the paper's formula alone             (contrast=push)
     L_enc = mean (E(x) - c)^2
     L_G   = adversarial + lambda_h L_H + lambda_e L_enc + lambda_o L_O + lambda_r L_rec
-            + lambda_k L_K
+            + lambda_m L_M + lambda_k L_K
     H minimises L_H, E minimises L_enc + lambda_r L_rec, D minimises its adversarial loss plus a
     gradient penalty.
 
@@ -27,6 +27,8 @@ Ours, and off unless a preset asks for them:
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
     L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
             gives taken coordinate by coordinate
+    L_M   = mean over pixels of (log s - log s_y)^2 + 10 (m - m_y)^2, m and s being the mean and the
+            deviation (at least .01) of a pixel over generated images, m_y and s_y over real ones
     L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
             open, E' being E as it was then
     g + leak (x - g), g = min(max(x, 0), 1), in the place of G's linear output x      (leak)
@@ -35,9 +37,11 @@ L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for p
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, of unit length,
 says where the images differ. A learned H can tell dimensions apart however entangled they are;
 this one cannot, where factors are different parts of the image. L_rec shows real images to E,
-and to G what E has seen in them: the paradigm is then an adversarial autoencoder's. L_K holds G to
-what its first codes meant while it looks for a use of the new ones: E itself would follow G
-wherever it goes.
+and to G what E has seen in them: the paradigm is then an adversarial autoencoder's. L_M keeps
+codes from where real images do not vary, such as the brightness of a sky: a place where no other
+code is, which suits L_O and L_enc, and which no adversary under a strong penalty takes away in
+time. L_K holds G to what its first codes meant while it looks for a use of the new ones: E itself
+would follow G wherever it goes.
 """
 
 import copy
@@ -67,6 +71,7 @@ from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder, naming_accuracy
 from didcli.nn.networks import Family, ImageEncoder
 from didcli.nn.noise import InstanceNoise
+from didcli.nn.pixels import PixelMoments, moment_mismatch
 from didcli.nn.schedules import Schedule, at, highest
 from didcli.nn.settings import Count, Momentum, Rate, Size, Steps
 from didcli.nn.steps import adam, descend, frozen, move_average, scale_rates
@@ -82,6 +87,9 @@ class Config(CodeConfig):
     """Steps from one gradient penalty to the next; its weight is scaled up to make up for it."""
     instance_noise: Schedule = 0.1
     """Sd of the Gaussian noise on all that D, E and H see, in units of the image range [0, 1]."""
+    coarse_noise: Schedule = 0.0
+    """Sd of noise that they see besides, in each cell and channel of grids of 1x1, 4x4 and 16x16:
+    brightness says nothing any more, so that codes must make greater differences."""
 
     lambda_h: Schedule = field(default_factory=lambda: {500: 0.0, 5000: 1.0})
     """Weight of L_H in G's loss; H itself learns from the first step. 0 leaves H out (InfoGAN by
@@ -103,6 +111,10 @@ class Config(CodeConfig):
     """Weight of L_rec, the error of real images that E encodes and G decodes again."""
     reconstructed: Count = 32
     """Images of the batch that L_rec takes."""
+
+    lambda_m: Schedule = 0.0
+    """Weight of L_M in G's loss: that each pixel has the mean and the deviation that it has in real
+    images."""
 
     lambda_k: Schedule = 0.0
     """Weight of L_K in G's loss: that the codes which opened first keep their meaning while others
@@ -167,6 +179,8 @@ class Did(nn.Module):
         self.e_ema = copy.deepcopy(self.e).requires_grad_(False)
         if highest(config.lambda_k) > 0:
             self.e_kept = copy.deepcopy(self.e_ema)
+        if highest(config.lambda_m) > 0:
+            self.real_pixels = PixelMoments(image_shape)
         betas = (config.beta1, config.beta2)
         encoders = nn.ModuleDict({"e": self.e, "h": self.h})
         self.optimisers = {
@@ -178,7 +192,8 @@ class Did(nn.Module):
     def train_step(self, images: Tensor, rng: torch.Generator, step: int) -> Mapping[str, Tensor]:
         cfg = self.config
         scale_rates(self.optimisers.values(), at(cfg.lr_factor, step))
-        noisy = InstanceNoise(at(cfg.instance_noise, step), rng)
+        sd, coarse = at(cfg.instance_noise, step), at(cfg.coarse_noise, step)
+        noisy = InstanceNoise(sd, rng, coarse=coarse)
 
         drawn = self._draw(len(images), images.device, rng, step)
         clean = self.g(drawn.inputs)
@@ -206,6 +221,11 @@ class Did(nn.Module):
         if len(clean) > len(generated):
             logs["overlap"] = self._overlap(clean, clean[len(generated) :])
             total = total + at(cfg.lambda_o, step) * logs["overlap"]
+        if highest(cfg.lambda_m) > 0:
+            self.real_pixels.update(images, step)
+        if at(cfg.lambda_m, step) > 0:
+            logs["pixels"] = moment_mismatch(clean[: len(images)], self.real_pixels)
+            total = total + at(cfg.lambda_m, step) * logs["pixels"]
         if settled := self._settle(step):
             logs["keeping"] = self._keeping(fakes, drawn.codes, settled)
             total = total + at(cfg.lambda_k, step) * logs["keeping"]
