@@ -92,6 +92,7 @@ def test_settings_that_contradict_each_other_are_refused(changes):
         {"networks": "stem"},
         {"networks": "pyramid", "smooth": True, "leak": 0.1},
         {"instance_noise": 0.0},
+        {"coarse_noise": 0.1},
         {"penalty_every": 4},
         {"categories": {0: 3}},
         {"categories": {1: 2, 3: 4}, "opening": {1: {0: 0.0, 1: 1.0}}},
@@ -128,6 +129,22 @@ def test_every_choice_trains_the_networks_it_has(changes):
     assert moved == {"g": True, "d": True, "e": True, "h": changes.get("lambda_h") != 0.0}
     assert all(torch.isfinite(value) and not value.requires_grad for value in logs.values())
     assert ("contrast" in logs) == moved["h"]
+
+
+def test_coarse_noise_is_on_all_that_d_e_and_h_see():
+    method = model(instance_noise=0.0, coarse_noise=0.1, lambda_r=1.0)
+    for parameter in method.g.parameters():
+        parameter.data.zero_()  # the same image for every code
+    seen = {"d": [], "e": [], "h": []}
+    for name, batches in seen.items():
+        getattr(method, name).register_forward_pre_hook(
+            lambda _, inputs, batches=batches: batches.extend(inputs[0].split(16))
+        )
+    grey = torch.full((16, *SHAPE), 0.5)
+    method.train_step(grey, rng(), 0)
+    for batches in seen.values():
+        assert batches
+        assert all(batch.mean(dim=(1, 2, 3)).std() > 0.05 for batch in batches)
 
 
 def test_the_output_of_g_is_linear_unless_it_leaks_less():
