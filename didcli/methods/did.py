@@ -32,6 +32,7 @@ Ours, and off unless a preset asks for them:
     L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
             open, E' being E as it was then
     g + leak (x - g), g = min(max(x, 0), 1), in the place of G's linear output x      (leak)
+    noise of coarse grids besides that of pixels on what D, E and H see               (coarse_noise)
 
 L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for pairs that share
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, of unit length,
