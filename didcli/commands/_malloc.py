@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
 
     A layer's output is tens of MB, freed and taken again at every step. Blocks of that size glibc
     returns to the system each time and has handed back as new pages, which the system must zero: a
-    fifth of the time of training the classic networks, and up to a half of encoding with them.
+    fifth of the time of training the classic networks, and up to two fifths of encoding with them.
     Returns whether it was done: other C libraries have no such parameters.
     """
     if sys.platform != "linux":
