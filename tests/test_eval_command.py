@@ -132,23 +132,25 @@ def test_runs_are_ranked_without_labels(did, encoded_run):
 def test_a_signal_ends_the_scoring_at_once(codes, number, code):
     # With trees that take a second each, what it waits for shows.
     program = (
-        "import sys, time\n"
+        "import os, sys, time\n"
         "import didcli.cli\n"
         "from didcli.metrics import _trees\n"
-        "_trees.add_tree = lambda *_: print('growing', flush=True) or time.sleep(1)\n"
+        # One write: the two threads' lines must not mix.
+        "_trees.add_tree = lambda *_: os.write(1, b'growing\\n') and time.sleep(1)\n"
         f"sys.argv = ['did', 'eval', '--codes', {str(codes)!r}, '--metrics', 'dci']\n"
         "sys.argv += ['--threads', '2']\n"
         "didcli.cli.main()"
     )
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "growing\n"
-    process.send_signal(number)
-    try:
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    ) as process:
+        try:
+            first = process.stdout.readline()
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert first == "growing\n", said
     assert process.returncode == code, said
     assert said.endswith("interrupted\n") == (number == signal.SIGINT)
     assert "error" not in said
