@@ -130,7 +130,7 @@ def test_did_by_two_processes_is_the_run_of_one_and_one_goes_on_with_it(
     data, environment, by_two, tmp_path
 ):
     # Large changes: in the small ones of `signed`, rounding is most of what an untrained G shows.
-    did = ("train.log_every=1", "method.overlap=absolute")
+    did = ("train.log_every=1", "method.overlap=absolute", "train.batch_size=8")
     longer, shorter = config_of(data, *did), config_of(data, *did, steps=2)
     process = by_two(shorter, tmp_path / "run")
     out, err = process.communicate(timeout=120)

@@ -37,7 +37,8 @@ Ours, and off unless a preset asks for them:
 L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for pairs that share
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, of unit length,
 says where the images differ. A learned H can tell dimensions apart however entangled they are;
-this one cannot, where factors are different parts of the image. L_rec shows real images to E,
+this one cannot, where factors are different parts of the image. Its images G(c') and G(c''), whose
+codes are as likely as c, are part of the batch that D and E see. L_rec shows real images to E,
 and to G what E has seen in them: the paradigm is then an adversarial autoencoder's. L_M keeps
 codes from where real images do not vary, such as the brightness of a sky: a place where no other
 code is, which suits L_O and L_enc, and which no adversary under a strong penalty takes away in
@@ -48,20 +49,18 @@ would follow G wherever it goes.
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from didcli.errors import UsageError
 from didcli.nn import losses, parallel
 from didcli.nn.codes import (
     CodeConfig,
-    draw_neighbours,
-    draw_pairs,
     embed,
-    ranges,
     seen_columns,
     settled_codes,
     unembed,
@@ -70,11 +69,12 @@ from didcli.nn.codes import (
 )
 from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder, naming_accuracy
+from didcli.nn.draws import Sizes, draw
 from didcli.nn.networks import Family, ImageEncoder
 from didcli.nn.noise import InstanceNoise
 from didcli.nn.pixels import PixelMoments, moment_mismatch
 from didcli.nn.schedules import Schedule, at, highest
-from didcli.nn.settings import Count, Momentum, Rate, Size, Steps
+from didcli.nn.settings import LARGEST, Count, Momentum, Rate, Size, Steps
 from didcli.nn.steps import adam, descend, frozen, move_average, scale_rates
 
 
@@ -104,7 +104,8 @@ class Config(CodeConfig):
     """`absolute` compares where two dimensions change an image, by changes as large as H sees;
     `signed` how, by small steps, where all changes meet in the same pixels (one moving object)."""
     anchors: Count = 16
-    """Images of the batch in which L_O compares two dimensions."""
+    """Images of the batch in which L_O compares two dimensions; with `absolute` at most a third of
+    it, as what they become belongs to the batch as well."""
     small_step: Annotated[float, Gt(0), Le(1)] = 0.1
     """Length of the steps of `signed`, in either direction."""
 
@@ -196,9 +197,11 @@ class Did(nn.Module):
         sd, coarse = at(cfg.instance_noise, step), at(cfg.coarse_noise, step)
         noisy = InstanceNoise(sd, rng, coarse=coarse)
 
-        drawn = self._draw(len(images), images.device, rng, step)
+        sizes = self._sizes(len(images), step)
+        small_step = cfg.small_step if cfg.overlap == "signed" else None
+        drawn = draw(cfg, sizes, small_step, images.device, rng, step)
         clean = self.g(drawn.inputs)
-        generated = noisy(clean[: len(images) + drawn.pairs])
+        generated = noisy(clean[: sizes.fakes + sizes.pairs])
         fakes = generated[: len(images)]
         reals = noisy(images)
 
@@ -212,15 +215,15 @@ class Did(nn.Module):
         encoding = F.mse_loss(encoded, drawn.codes)
         total = adversarial + encoding
         logs = {"critic": critic_loss, "generator": adversarial, "encoding": encoding}
-        if drawn.pairs:
+        if sizes.pairs:
             seen = losses.scale_gradient(generated, at(cfg.lambda_h, step))
             contrast, accuracy = self._contrast(
-                seen[: drawn.pairs], seen[len(images) :], drawn.changed
+                seen[: sizes.pairs], seen[sizes.fakes :], drawn.changed
             )
             total = total + contrast
             logs |= {"contrast": contrast, "h_accuracy": accuracy}
-        if len(clean) > len(generated):
-            logs["overlap"] = self._overlap(clean, clean[len(generated) :])
+        if sizes.anchors:
+            logs["overlap"] = self._overlap(clean[: sizes.anchors], clean[drawn.neighbours])
             total = total + at(cfg.lambda_o, step) * logs["overlap"]
         if highest(cfg.lambda_m) > 0:
             self.real_pixels.update(images, step)
@@ -230,8 +233,7 @@ class Did(nn.Module):
         if settled := self._settle(step):
             logs["keeping"] = self._keeping(fakes, drawn.codes, settled)
             total = total + at(cfg.lambda_k, step) * logs["keeping"]
-        if drawn.reconstructed:
-            count = drawn.reconstructed
+        if count := sizes.reconstructed:
             error, outside = self._reconstruction(images[:count], reals[:count], drawn.reach, rng)
             total = total + at(cfg.lambda_r, step) * (error + outside)
             logs["reconstruction"] = error
@@ -257,35 +259,20 @@ class Did(nn.Module):
         images: Tensor = self.g_ema(embed(self.config, torch.cat((codes, z), dim=1)))
         return images.clamp(0.0, 1.0)
 
-    def _draw(self, count: int, device: torch.device, rng: torch.Generator, step: int) -> "_Draw":
-        """For the batch of all processes; each then takes its share."""
+    def _sizes(self, count: int, step: int) -> Sizes:
+        """Of the parts of a batch of `count` images in this process."""
         cfg = self.config
-        processes = parallel.processes()
-        whole = count * processes
         # All parts at every step, so that one that processes cannot share is refused at the first.
-        pairs = _part("pairs", cfg.pairs or whole, whole, cfg.lambda_h)
-        anchors = _part("anchors", cfg.anchors, whole, cfg.lambda_o)
-        reconstructed = _part("reconstructed", cfg.reconstructed, whole, cfg.lambda_r)
-        if at(cfg.lambda_o, step) == 0:
-            anchors = 0
-        if at(cfg.lambda_r, step) == 0:
-            reconstructed = 0
-        codes, moved, changed = draw_pairs(cfg, whole, device, rng, step)
-        z = uniform((whole, cfg.noise_dim), device, rng)
-        firsts = torch.cat((codes, z), dim=1)
-        seconds = torch.cat((moved, z), dim=1)[:pairs]
-        small_step = cfg.small_step if cfg.overlap == "signed" else None
-        neighbours = draw_neighbours(cfg, firsts[:anchors], small_step, rng, step)
-        reach = ranges(cfg, step, device)
-        inputs = embed(cfg, torch.cat((firsts, seconds, neighbours))) * reach
-        inputs = parallel.share(inputs)
-        return _Draw(
-            inputs=inputs,
-            codes=inputs[:count, : cfg.latent_dim + len(cfg.circular)],
-            changed=changed[:pairs],
-            pairs=pairs // processes,
-            reconstructed=reconstructed // processes,
-            reach=reach,
+        inside = cfg.overlap == "absolute"  # of the batch
+        anchors = _part("anchors", cfg.anchors, count // 3 if inside else count, cfg.lambda_o)
+        alone = count - 2 * anchors if inside else count
+        pairs = _part("pairs", cfg.pairs or LARGEST, alone, cfg.lambda_h)
+        reconstructed = _part("reconstructed", cfg.reconstructed, count, cfg.lambda_r)
+        return Sizes(
+            fakes=count,
+            pairs=pairs,
+            anchors=anchors if at(cfg.lambda_o, step) > 0 else 0,
+            reconstructed=reconstructed if at(cfg.lambda_r, step) > 0 else 0,
         )
 
     def _train_critic(
@@ -324,10 +311,9 @@ class Did(nn.Module):
 
     def _overlap(self, anchors: Tensor, neighbours: Tensor) -> Tensor:
         first, second = neighbours.chunk(2)
-        origin = anchors[: len(first)]
         signed = self.config.overlap == "signed"
         measure = losses.squared_cosine if signed else losses.shared_pixels
-        return measure(first - origin, second - origin)
+        return measure(first - anchors, second - anchors)
 
     def _reconstruction(
         self, images: Tensor, seen: Tensor, reach: Tensor, rng: torch.Generator
@@ -370,34 +356,23 @@ class Did(nn.Module):
         return loss, accuracy
 
 
-class _Draw(NamedTuple):
-    """What a step draws: this process's share of it."""
+def _part(name: str, count: int, room: int, weight: Schedule) -> int:
+    """This process's part of `count` images, at most `room`; 0 for a loss whose weight never rises
+    above 0.
 
-    inputs: Tensor
-    """Of G, (B + P + 2 A, n + k + m): first images of pairs, which are the fakes too; second ones;
-    neighbours."""
-    codes: Tensor
-    """Of the fakes, as E shall give them: (B, n + k)."""
-    changed: Tensor
-    """The dimension in which each pair of all processes differs."""
-    pairs: int
-    """P, of this process."""
-    reconstructed: int
-    """Real images that L_rec takes, of this process."""
-    reach: Tensor
-    """How far from 0 each input reaches: (n + k + m,)."""
-
-
-def _part(name: str, count: int, whole: int, weight: Schedule) -> int:
-    """`count`, at most the whole batch; 0 for a loss whose weight never rises above 0.
-
-    Raises UsageError if processes cannot share it.
+    Raises UsageError if there is no room, or if processes cannot share them.
     """
     if highest(weight) == 0:
         return 0
-    part = min(count, whole)
+    if room == 0:
+        raise UsageError(
+            f"a batch has no room for {name} (method.{name})",
+            hint="Give a larger one, such as --set train.batch_size=64.",
+        )
+    processes = parallel.processes()
+    part = min(count, room * processes)
     parallel.check_divisible(part, f"{name} (method.{name})")
-    return part
+    return part // processes
 
 
 build = Did
