@@ -37,9 +37,10 @@ Ours, and off unless a preset asks for them:
 L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for pairs that share
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, of unit length,
 says where the images differ. A learned H can tell dimensions apart however entangled they are;
-this one cannot, where factors are different parts of the image. Its images G(c') and G(c''), whose
-codes are as likely as c, are part of the batch that D and E see. L_rec shows real images to E,
-and to G what E has seen in them: the paradigm is then an adversarial autoencoder's. L_M keeps
+this one cannot, where factors are different parts of the image. Its images G(c') and G(c'') are
+part of the batch that D and E see: their codes are drawn all but evenly (a step turns back at the
+end of an interval, so that there are fewer near it). L_rec shows real images to E, and to G what E
+has seen in them: the paradigm is then an adversarial autoencoder's. L_M keeps
 codes from where real images do not vary, such as the brightness of a sky: a place where no other
 code is, which suits L_O and L_enc, and which no adversary under a strong penalty takes away in
 time. L_K holds G to what its first codes meant while it looks for a use of the new ones: E itself

@@ -50,9 +50,10 @@ def draw(
 ) -> Draw:
     """A change of a code by `small_step` makes neighbours, or if it is None one as in pairs.
 
-    In the latter case the neighbours' codes follow the law of all codes, and they are the last 2 A
-    of the fakes: 3 A must not be above B, nor P above B - 2 A. Small steps would leave a batch with
-    less to see, and their neighbours are drawn besides.
+    In the latter case the neighbours are the last 2 A of the fakes: 3 A must not be above B, nor P
+    above B - 2 A. Their codes follow the law of all codes, but for steps of an interval, which turn
+    back at its ends: there are fewer near these. Small steps would leave a batch with less to see,
+    and their neighbours are drawn besides.
     """
     processes = parallel.processes()
     fakes, pairs, anchors = (
