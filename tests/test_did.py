@@ -114,7 +114,6 @@ def test_settings_that_contradict_each_other_are_refused(changes):
             "opening": {2: {1: 0.0, 2: 1.0}, 3: {1: 0.0, 2: 1.0}},
             "lambda_r": 1.0,
         },
-        {"lambda_m": 1.0},
         {"lambda_k": 1.0, "circular": [0], "opening": {2: {0: 0.0, 1: 1.0}}},
         {"smooth": True},
     ],
@@ -266,30 +265,6 @@ def test_the_neighbours_of_absolute_overlap_are_fakes_like_the_others():
 def test_a_batch_without_room_for_the_neighbours_is_refused():
     with pytest.raises(UsageError, match=r"no room for anchors \(method\.anchors\)"):
         model(lambda_o=1.0).train_step(images(2), rng(), 0)
-
-
-def test_l_m_moves_g_alone_from_its_ramp_on():
-    without, with_it = (model(lambda_m={10: 0.0, 11: w}, lambda_h=0.0) for w in (0.0, 5.0))
-    for step in (10, 11):
-        assert torch.equal(weights(with_it.g), weights(without.g))  # a weight of 0 until step 10
-        assert "pixels" not in without.train_step(images(), rng(), step)
-        logs = with_it.train_step(images(), rng(), step)
-    assert logs["pixels"] > 0
-    assert not torch.equal(weights(with_it.g), weights(without.g))
-    assert torch.equal(weights(with_it.e), weights(without.e))
-
-
-def test_l_m_stills_what_does_not_vary_in_real_images():
-    real = images()
-    real[:, :, :8] = 0.5
-    methods = [model(lambda_m=weight, lambda_h=0.0) for weight in (0.0, 1.0)]
-    spreads = []
-    for method in methods:
-        for step in range(60):
-            method.train_step(real, rng(step), step)
-        codes = torch.rand(64, 6, generator=rng()) * 2 - 1
-        spreads.append(method.g(codes)[:, :, :8].std(dim=0).mean().item())
-    assert spreads[1] < 0.5 * spreads[0]
 
 
 def test_l_rec_pulls_codes_of_real_images_back_into_their_range():

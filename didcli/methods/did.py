@@ -13,7 +13,7 @@ here as follows.
           = -E||v_i - v_j||^2, i != j, the paper's formula alone             (contrast=push)
     L_enc = mean (E(x) - c)^2
     L_G   = adversarial + lambda_h L_H + lambda_e L_enc + lambda_o L_O + lambda_r L_rec
-            + lambda_m L_M + lambda_k L_K
+            + lambda_k L_K
     H minimises L_H, E minimises L_enc + lambda_r L_rec, D minimises its adversarial loss plus a
     gradient penalty.
 
@@ -27,8 +27,6 @@ Ours, and off unless a preset asks for them:
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
     L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
             gives taken coordinate by coordinate
-    L_M   = mean over pixels of (log s - log s_y)^2 + 10 (m - m_y)^2, m and s being the mean and the
-            deviation (at least .01) of a pixel over generated images, m_y and s_y over real ones
     L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
             open, E' being E as it was then
     g + leak (x - g), g = min(max(x, 0), 1), in the place of G's linear output x      (leak)
@@ -40,11 +38,8 @@ says where the images differ. A learned H can tell dimensions apart however enta
 this one cannot, where factors are different parts of the image. Its images G(c') and G(c'') are
 part of the batch that D and E see: their codes are drawn all but evenly (a step turns back at the
 end of an interval, so that there are fewer near it). L_rec shows real images to E, and to G what E
-has seen in them: the paradigm is then an adversarial autoencoder's. L_M keeps
-codes from where real images do not vary, such as the brightness of a sky: a place where no other
-code is, which suits L_O and L_enc, and which no adversary under a strong penalty takes away in
-time. L_K holds G to what its first codes meant while it looks for a use of the new ones: E itself
-would follow G wherever it goes.
+has seen in them: the paradigm is then an adversarial autoencoder's. L_K holds G to what its first
+codes meant while it looks for a use of the new ones: E itself would follow G wherever it goes.
 """
 
 import copy
@@ -73,7 +68,6 @@ from didcli.nn.difference import Difference, DifferenceEncoder, naming_accuracy
 from didcli.nn.draws import Sizes, draw
 from didcli.nn.networks import Family, ImageEncoder
 from didcli.nn.noise import InstanceNoise
-from didcli.nn.pixels import PixelMoments, moment_mismatch
 from didcli.nn.schedules import Schedule, at, highest
 from didcli.nn.settings import LARGEST, Count, Momentum, Rate, Size, Steps
 from didcli.nn.steps import adam, descend, frozen, move_average, scale_rates
@@ -114,10 +108,6 @@ class Config(CodeConfig):
     """Weight of L_rec, the error of real images that E encodes and G decodes again."""
     reconstructed: Count = 32
     """Images of the batch that L_rec takes."""
-
-    lambda_m: Schedule = 0.0
-    """Weight of L_M in G's loss: that each pixel has the mean and the deviation that it has in real
-    images."""
 
     lambda_k: Schedule = 0.0
     """Weight of L_K in G's loss: that the codes which opened first keep their meaning while others
@@ -182,8 +172,6 @@ class Did(nn.Module):
         self.e_ema = copy.deepcopy(self.e).requires_grad_(False)
         if highest(config.lambda_k) > 0:
             self.e_kept = copy.deepcopy(self.e_ema)
-        if highest(config.lambda_m) > 0:
-            self.real_pixels = PixelMoments(image_shape)
         betas = (config.beta1, config.beta2)
         encoders = nn.ModuleDict({"e": self.e, "h": self.h})
         self.optimisers = {
@@ -226,11 +214,6 @@ class Did(nn.Module):
         if sizes.anchors:
             logs["overlap"] = self._overlap(clean[: sizes.anchors], clean[drawn.neighbours])
             total = total + at(cfg.lambda_o, step) * logs["overlap"]
-        if highest(cfg.lambda_m) > 0:
-            self.real_pixels.update(images, step)
-        if at(cfg.lambda_m, step) > 0:
-            logs["pixels"] = moment_mismatch(clean[: len(images)], self.real_pixels)
-            total = total + at(cfg.lambda_m, step) * logs["pixels"]
         if settled := self._settle(step):
             logs["keeping"] = self._keeping(fakes, drawn.codes, settled)
             total = total + at(cfg.lambda_k, step) * logs["keeping"]
