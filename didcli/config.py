@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_orig
 import yaml
 from annotated_types import Ge, Le
 
-from didcli import registry
+from didcli import registry, yaml_text
 from didcli.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def load_preset(name: str) -> Layer:
 def load_file(path: Path) -> Layer:
     """Read a YAML mapping of sections. Raises UsageError when it is not one."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml_text.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no settings file {path}", hint="Check the path of --config.") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -227,7 +227,7 @@ def parse_assignment(text: str) -> Layer:
             hint="For example: --set method.latent_dim=8 --set train.batch_size=128",
         )
     try:
-        parsed = yaml.safe_load(value)
+        parsed = yaml_text.load(value)
     except (yaml.YAMLError, ValueError):  # such as a date that there is not
         parsed = value
     return {section: {name: read_numbers(parsed)}}

@@ -62,3 +62,11 @@ def test_labels_may_be_long_and_have_any_characters():
         picture([Panel("mig", {"a$b$\\" * 9: {}})]),
     )
     assert short.height < long.height < 2 * short.height
+
+
+def test_long_labels_that_differ_at_their_ends_are_told_apart():
+    def with_labels(*labels):
+        return picture([Panel("mig", {label: {0: 0.5} for label in labels})]).tobytes()
+
+    one, other = (f"FactorVAE, the networks of another, gamma {gamma}" for gamma in (10, 40))
+    assert with_labels(one, one + " ") != with_labels(one, other)

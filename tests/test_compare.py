@@ -14,8 +14,16 @@ from random_run import make_dataset
 
 from didcli import cli
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import compare, comparison_report, comparison_runs, train
-from didcli.engine.compare import State
+from didcli.engine import (
+    compare,
+    comparison_jobs,
+    comparison_plan,
+    comparison_report,
+    comparison_runs,
+    comparison_table,
+    train,
+)
+from didcli.engine.comparison_jobs import State
 from didcli.engine.comparison_spec import EvalOptions, Evaluation, read_spec
 from didcli.engine.executors import Watcher
 from didcli.errors import DidError, RunConflictError, RunError, UsageError
@@ -42,9 +50,9 @@ def few_images(monkeypatch):
 
 @pytest.fixture
 def jobs_of(tmp_path):
-    def jobs_of(text: str) -> list[compare.Job]:
+    def jobs_of(text: str) -> list[comparison_jobs.Job]:
         (tmp_path / "spec.yaml").write_text(text)
-        return compare.spec_jobs(read_spec(tmp_path / "spec.yaml"), tmp_path / "out")
+        return comparison_jobs.spec_jobs(read_spec(tmp_path / "spec.yaml"), tmp_path / "out")
 
     return jobs_of
 
@@ -74,11 +82,11 @@ class InProcess:
 
 def complete(jobs, watcher=None) -> tuple[InProcess, list[compare.Failure]]:
     execute = InProcess()
-    return execute, compare.run(compare.examine(jobs), execute, watcher or Watcher())
+    return execute, compare.run(comparison_jobs.examine(jobs), execute, watcher or Watcher())
 
 
 def states(jobs) -> list[State]:
-    return [standing.state for standing in compare.examine(jobs)]
+    return [standing.state for standing in comparison_jobs.examine(jobs)]
 
 
 def checkpoint_bytes(job) -> bytes:
@@ -92,7 +100,7 @@ def finished_once(tmp_path_factory):
     (folder / "spec.yaml").write_text(SPEC)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("didcli.data.dsprites.load", lambda **_: make_dataset())
-        complete(compare.spec_jobs(read_spec(folder / "spec.yaml"), folder / "out"))
+        complete(comparison_jobs.spec_jobs(read_spec(folder / "spec.yaml"), folder / "out"))
     return folder
 
 
@@ -173,7 +181,7 @@ def test_one_that_fails_is_reported_and_the_others_go_on(jobs_of):
     assert "diverged" in failures[0].problem
     assert failures[0].log == failures[0].job.folder / "job.log"
     assert [state for state in states(jobs) if state is State.done] == [State.done] * 3
-    comparison = compare.collect(compare.examine(jobs))
+    comparison = compare.collect(comparison_jobs.examine(jobs))
     assert [(row.label, row.n) for row in comparison.rows] == [("DiD", 3), ("plain VAE", 0)]
     assert "3 of the 3 runs of plain VAE failed" in comparison.notes[0]
     assert comparison_report.document(comparison, jobs, failures)["failed"][0]["seed"] == 0
@@ -204,17 +212,19 @@ def test_threads_and_steps_may_change_and_what_makes_another_run_may_not(jobs_of
     for same, state in (("threads: 2", State.done), ("steps: 6", State.partial)):
         key = same.rstrip("0123456789")
         changed = jobs_of(re.sub(rf"{key}\d", same, SPEC))
-        compare.check_unchanged(changed)
+        comparison_jobs.check_unchanged(changed)
         assert states(changed) == [state] * 6
     with pytest.raises(UsageError) as caught:
-        compare.check_unchanged(jobs_of(SPEC.replace("method.width: 4", "method.width: 8")))
+        comparison_jobs.check_unchanged(jobs_of(SPEC.replace("method.width: 4", "method.width: 8")))
     assert "DiD-s2: method.width: 4 -> 8" in str(caught.value)
     assert str(caught.value).count("method.width") == 3
     assert "plain" not in str(caught.value)
     with pytest.raises(UsageError, match=r"train\.steps: 4 are done -> 3"):
-        compare.check_unchanged(jobs_of(SPEC.replace("steps: 4", "steps: 3")))
+        comparison_jobs.check_unchanged(jobs_of(SPEC.replace("steps: 4", "steps: 3")))
     with pytest.raises(UsageError, match=r"train\.precision: 'auto' -> 'bf16'"):
-        compare.check_unchanged(jobs_of(SPEC.replace("{steps: 4}", "{steps: 4, precision: bf16}")))
+        comparison_jobs.check_unchanged(
+            jobs_of(SPEC.replace("{steps: 4}", "{steps: 4, precision: bf16}"))
+        )
 
 
 def test_what_has_no_checkpoint_yet_may_change(jobs_of):
@@ -222,32 +232,32 @@ def test_what_has_no_checkpoint_yet_may_change(jobs_of):
     complete(jobs, Watcher(should_stop=lambda: True))
     assert (jobs[0].folder / "config.yaml").exists()
     others = jobs_of(SPEC.replace("method.width: 4", "method.width: 8"))
-    compare.check_unchanged(others)
+    comparison_jobs.check_unchanged(others)
     assert states(others) == [State.to_do] * 6
 
 
 def test_a_run_that_is_done_needs_no_checkpoint(jobs_of, finished, tmp_path):
     """A comparison is kept in settings and scores, by which it goes on as before."""
     folders = [job.folder for job in finished]
-    before = compare.collect(compare.examine(finished))
+    before = compare.collect(comparison_jobs.examine(finished))
     for folder in folders:
         (folder / checkpoints.FILE_NAME).unlink()
     assert states(finished) == [State.done] * 6
     assert complete(finished)[0].done == []
-    assert compare.collect(compare.examine(finished)) == before
+    assert compare.collect(comparison_jobs.examine(finished)) == before
     assert states(comparison_runs.existing_jobs(folders)) == [State.done] * 6
     missing = comparison_report.write_traversals(tmp_path / "out", before, "cpu")
     assert missing.startswith("traversals were not drawn of runs without a checkpoint: ")
 
     with pytest.raises(UsageError, match=r"method\.width: 4 -> 8"):
-        compare.check_unchanged(jobs_of(SPEC.replace("method.width: 4", "method.width: 8")))
+        comparison_jobs.check_unchanged(jobs_of(SPEC.replace("method.width: 4", "method.width: 8")))
     with pytest.raises(UsageError, match=r"train\.steps: 4 are done -> 3"):
-        compare.check_unchanged(jobs_of(SPEC.replace("steps: 4", "steps: 3")))
+        comparison_jobs.check_unchanged(jobs_of(SPEC.replace("steps: 4", "steps: 3")))
     # What has more to do, or to score, has nothing to go on from, and is not thrown away unasked.
     for more in (("steps: 4", "steps: 6"), ("[mig]", "[mig, sap]"), ("points: 50", "points: 60")):
         changed = jobs_of(SPEC.replace(*more))
         with pytest.raises(UsageError, match=r"its checkpoint is gone") as caught:
-            compare.check_unchanged(changed)
+            comparison_jobs.check_unchanged(changed)
         assert "its eval.json is deleted" in caught.value.hint
         assert states(changed) == [State.to_do] * 6
     (folders[0] / "config.yaml").write_text("a: [")
@@ -255,7 +265,7 @@ def test_a_run_that_is_done_needs_no_checkpoint(jobs_of, finished, tmp_path):
         comparison_runs.existing_jobs(folders)
     (folders[0] / "config.yaml").unlink()
     with pytest.raises(RunError, match=f"settings of {folders[0]} are lost"):
-        compare.check_unchanged(finished)  # whose scores are these?
+        comparison_jobs.check_unchanged(finished)  # whose scores are these?
 
 
 def test_a_damaged_run_is_left_to_did_train_to_explain(finished):
@@ -265,22 +275,46 @@ def test_a_damaged_run_is_left_to_did_train_to_explain(finished):
     assert "is damaged" in failure.problem
 
 
+def test_a_folder_that_cannot_be_made_is_a_failure_and_the_others_go_on(jobs_of):
+    jobs = jobs_of(SPEC)
+    jobs[1].folder.parent.mkdir(parents=True)
+    jobs[1].folder.write_text("not a folder")
+    execute, (failure,) = complete(jobs)
+    assert failure.job is jobs[1]
+    assert "cannot make the folder" in failure.problem
+    assert len(execute.done) == 10
+    assert states(jobs).count(State.done) == 5
+
+
 def test_runs_on_other_images_are_not_compared(finished):
     report = finished[0].folder / "eval.json"
     report.write_text(report.read_text().replace('"data_source": "random"', '"data_source": "x"'))
     with pytest.raises(RunError, match="on different images"):
-        compare.collect(compare.examine(finished))
+        compare.collect(comparison_jobs.examine(finished))
 
 
 def test_what_is_to_be_known_of_the_dataset_is_said_once(finished):
-    before = compare.collect(compare.examine(finished)).notes
+    before = compare.collect(comparison_jobs.examine(finished)).notes
     for job in finished:
         report = json.loads((job.folder / "eval.json").read_text())
         assert report["run"]["data_notes"] == []
         report["run"]["data_notes"] = ["1 of 24 images cannot be read"]
         (job.folder / "eval.json").write_text(json.dumps(report))
-    after = compare.collect(compare.examine(finished)).notes
+    after = compare.collect(comparison_jobs.examine(finished)).notes
     assert after == ("1 of 24 images cannot be read", *before)
+
+
+def test_tables_say_which_images_and_whether_versions_differ(finished):
+    before = compare.collect(comparison_jobs.examine(finished))
+    assert before.data_source == "random"
+    assert "- images: random" in comparison_table.to_markdown(before).splitlines()
+    assert comparison_table.to_plain(before)["data_source"] == "random"
+    report = json.loads((finished[0].folder / "eval.json").read_text())
+    report["versions"]["scikit-learn"] = "0.1"
+    (finished[0].folder / "eval.json").write_text(json.dumps(report))
+    after = compare.collect(comparison_jobs.examine(finished))
+    new = "the runs were scored by different versions of scikit-learn"
+    assert after.notes == (new, *before.notes)
 
 
 def test_the_folder_is_held_and_keeps_what_the_comparison_is_of(tmp_path):
@@ -309,16 +343,40 @@ def test_a_folder_of_other_files_or_of_another_kind_of_comparison_is_refused(tmp
             pass
 
 
+def test_a_spec_yaml_of_ones_own_does_not_give_away_what_lies_beside_it(tmp_path):
+    (tmp_path / "spec.yaml").write_text("seeds: 1")
+    compare.check_place(tmp_path, compare.SPEC_NAME)  # nothing to lose
+    (tmp_path / ".spec.yaml.77.tmp").touch()  # left by a killed process
+    compare.check_place(tmp_path, compare.SPEC_NAME)
+    (tmp_path / "results.json").write_text("my thesis")
+    with pytest.raises(RunConflictError, match="holds other files"):
+        compare.check_place(tmp_path, compare.SPEC_NAME)
+
+
+def test_another_comparison_in_the_folder_is_not_replaced(finished, jobs_of, tmp_path):
+    out = tmp_path / "out"
+    (out / "spec.yaml").write_text(SPEC)
+    compare.check_place(out, compare.SPEC_NAME, [job.folder for job in finished])
+    others = jobs_of(SPEC.replace("label: DiD", "label: A").replace("plain VAE", "B"))
+    with pytest.raises(RunConflictError, match=r"another comparison: DiD-s0, DiD-s1, DiD-s2, \.\."):
+        compare.check_place(out, compare.SPEC_NAME, [job.folder for job in others])
+
+
 def test_threads_and_device_are_placed(jobs_of):
     job = jobs_of(SPEC)[0]
-    placed = compare.place(job, threads=lambda own: own + 2, device="cuda:1")
+    placed = comparison_jobs.place(job, threads=lambda own: own + 2, device="cuda:1")
     assert (placed.config.train.threads, placed.config.train.device) == (3, "cuda:1")
-    assert compare.place(job, threads=lambda own: own, device=None) == job
+    assert comparison_jobs.place(job, threads=lambda own: own, device=None) == job
 
 
 def test_speed_comes_from_logs_and_before_there_are_any_from_a_few_steps(jobs_of, finished):
     timed = []
-    logged = compare.seconds_per_step(compare.examine(finished), on_timing=timed.append)
+    # A log that is damaged in one place, as by a full disk, says what its other lines say.
+    with (finished[0].folder / "log.jsonl").open("ab") as log:
+        log.write(b'{"event": "\xff')
+    logged = comparison_plan.seconds_per_step(
+        comparison_jobs.examine(finished), on_timing=timed.append
+    )
     assert timed == []
     lines = [
         json.loads(line)
@@ -330,18 +388,20 @@ def test_speed_comes_from_logs_and_before_there_are_any_from_a_few_steps(jobs_of
     assert logged["plain VAE"] == pytest.approx(statistics.median(measured), rel=1e-6)
 
     more = jobs_of(SPEC + "  - {label: new, method: vae, train: {batch_size: 4, threads: 1}}\n")
-    speeds = compare.seconds_per_step(compare.examine(more), on_timing=timed.append)
+    speeds = comparison_plan.seconds_per_step(comparison_jobs.examine(more), on_timing=timed.append)
     assert timed == ["new"]
     assert 0 < speeds["new"] < 5
-    left = compare.seconds_left(compare.examine(more), speeds)
+    left = comparison_plan.seconds_left(comparison_jobs.examine(more), speeds)
     assert left == pytest.approx(3 * 4 * speeds["new"])
-    assert compare.seconds_left(compare.examine(more), speeds | {"new": None}) is None
+    assert (
+        comparison_plan.seconds_left(comparison_jobs.examine(more), speeds | {"new": None}) is None
+    )
 
 
 def test_the_speed_of_what_cannot_start_is_not_known(jobs_of):
     failed = []
-    speeds = compare.seconds_per_step(
-        compare.examine(jobs_of(SPEC.replace("log_every: 1, device: cpu", "device: mps"))),
+    speeds = comparison_plan.seconds_per_step(
+        comparison_jobs.examine(jobs_of(SPEC.replace("log_every: 1, device: cpu", "device: mps"))),
         on_failure=lambda label, error: failed.append((label, str(error))),
     )
     ((label, problem),) = failed
@@ -352,7 +412,7 @@ def test_the_speed_of_what_cannot_start_is_not_known(jobs_of):
 
 
 def test_tables_pictures_and_traversals_are_written(finished, tmp_path):
-    comparison = compare.collect(compare.examine(finished))
+    comparison = compare.collect(comparison_jobs.examine(finished))
     assert comparison.labels == ("DiD", "plain VAE")
     expected = json.loads((finished[0].folder / "eval.json").read_text())["scores"]
     assert comparison.runs[0].scores == expected
@@ -377,8 +437,10 @@ def test_the_traversals_of_a_method_are_those_of_its_median_run(finished, tmp_pa
         report = json.loads((job.folder / "eval.json").read_text())
         report["scores"]["mig"] = {0: 0.1, 1: 0.3, 2: 0.2}[job.config.train.seed]
         (job.folder / "eval.json").write_text(json.dumps(report))
-    comparison = compare.collect(compare.examine(finished))
+    comparison = compare.collect(comparison_jobs.examine(finished))
     monkeypatch.setattr(comparison_report, "_traversal", lambda run, _: run.path.name.encode())
+    (tmp_path / "traversals").mkdir()
+    (tmp_path / "traversals" / "of-a-method-that-was-renamed.png").touch()
     assert comparison_report.write_traversals(tmp_path, comparison, "cpu") is None
     drawn = {path.stem: path.read_text() for path in (tmp_path / "traversals").iterdir()}
     assert drawn == {"DiD": "DiD-s2", "plain-VAE": "plain-VAE-s2"}
@@ -389,7 +451,7 @@ def test_existing_runs_are_grouped_by_all_but_their_seed(finished):
     jobs = comparison_runs.existing_jobs(folders)
     assert [job.label for job in jobs] == ["did", "vae"] * 3
     assert states(jobs) == [State.done] * 6
-    comparison = compare.collect(compare.examine(jobs))
+    comparison = compare.collect(comparison_jobs.examine(jobs))
     assert [(row.label, row.n) for row in comparison.rows] == [("did", 3), ("vae", 3)]
     assert comparison.rows[1].difference.pairs == 3
 
@@ -416,6 +478,22 @@ def test_existing_runs_that_cannot_be_compared(finished, tmp_path):
     with pytest.raises(UsageError, match="not scored in one way: bins") as caught:
         comparison_runs.existing_jobs(folders)
     assert f"did eval {folders[1]} --metrics mig --train-points 100" in caught.value.hint
+    with pytest.raises(UsageError, match="scored by another version of did: bins") as caught:
+        comparison_runs.existing_jobs([folders[1]])
+    assert "did eval RUN --metrics mig" in caught.value.hint
+    report["protocol"]["train_points"] = "10"
+    (folders[1] / "eval.json").write_text(json.dumps(report))
+    with pytest.raises(RunError, match=r"eval\.json is damaged: protocol, train_points"):
+        comparison_runs.existing_jobs([folders[1]])
+
+
+def test_existing_runs_can_be_compared_without_the_device_they_were_trained_on(finished):
+    for job in finished:
+        settings = (job.folder / "config.yaml").read_text()
+        (job.folder / "config.yaml").write_text(settings.replace("device: cpu", "device: cuda:3"))
+        (job.folder / checkpoints.FILE_NAME).unlink()
+    jobs = comparison_runs.existing_jobs([job.folder for job in finished])
+    assert {job.config.train.device for job in jobs} == {"auto"}
 
 
 def test_labels_of_existing_runs_are_what_tells_them_apart():
@@ -445,6 +523,9 @@ def test_existing_runs_that_differ_in_many_settings_are_numbered():
     two = {**one, **{f"method.{key}": 2 for key in "abcd"}}
     found = comparison_runs.label_runs([two, one, {**two, "train.seed": 1}])
     assert found == ["did #1", "did #2", "did #1"]
+    schedule = {"method.name": "did", "method.opening": {3: {800: 0.0, 1200: 1.0}, 4: {800: 0.0}}}
+    found = comparison_runs.label_runs([schedule, {**schedule, "method.opening": {}}])
+    assert found == ["did #1", "did opening={}"]
 
 
 def test_metrics_common_to_all_reports_are_compared(finished, tmp_path):

@@ -1,5 +1,6 @@
 """`did compare` as a user meets it, in real processes that find 600 random images for dSprites."""
 
+import io
 import json
 import os
 import shutil
@@ -142,6 +143,32 @@ def test_a_specification_has_a_folder_of_its_own(compared, few_images, monkeypat
     assert (Path("comparisons") / "mine" / "spec.yaml").read_text() == SPEC
 
 
+def test_a_comparison_that_is_done_needs_no_device_but_the_one_asked_for(
+    compared, few_images, capsys, tmp_path
+):
+    folder, _ = compared
+    done = folder / "out" / "runs" / "DiD-s1"
+    kept = tmp_path / "out" / "runs" / "DiD-s1"
+    kept.mkdir(parents=True)
+    shutil.copy(done / "eval.json", kept)
+    settings = (done / "config.yaml").read_text()
+    (kept / "config.yaml").write_text(settings.replace("device: cpu", "device: cuda:7"))
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("device: cpu", "device: cuda:7"))
+    (tmp_path / "out" / "spec.yaml").touch()
+    compare_here(tmp_path / "spec.yaml", "--out", tmp_path / "out", "-q")
+    assert "DiD" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"'cuda:7' is not there"):
+        compare_here(tmp_path / "spec.yaml", "--out", tmp_path / "out", "-q", "--device", "cuda:7")
+
+
+def test_a_specification_from_stdin(compared, few_images, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(SPEC.encode())))
+    compare_here("-", "--out", tmp_path, "--dry-run", "--json", "-q")
+    assert json.loads(capsys.readouterr().out)["jobs"][0]["label"] == "DiD"
+    with pytest.raises(UsageError, match="without a name needs a folder"):
+        compare_here("-", "--dry-run")
+
+
 @pytest.fixture
 def pair(compared, few_images, tmp_path):
     """The folders of two runs that are done."""
@@ -219,7 +246,10 @@ def test_a_changed_specification_is_refused_before_anything_is_written(compared,
         (("spec.yaml", "--out", "x", "--jobs", "0"), 2, "'--jobs'"),
         (("spec.yaml", "--out", "x", "--device", "cuda:7"), 2, "present: "),
         (("spec.yaml", "--out", "notes"), 6, "holds other files"),
-        (("notes",), 2, "one run alone"),
+        (("spec.yaml", "--out", "notes", "--dry-run"), 6, "holds other files"),
+        (("spec.yaml", "notes"), 2, "a specification is compared alone, got spec.yaml among 2"),
+        (("notes",), 2, "notes is one folder"),
+        (("old",), 2, "did compare old/spec.yaml --out old"),
         (("notes", "nowhere"), 4, "holds no trained run"),
     ],
 )
@@ -227,6 +257,8 @@ def test_errors(did, tmp_path, arguments, code, message):
     (tmp_path / "spec.yaml").write_text(SPEC)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.tex").touch()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "spec.yaml").touch()
     result = did("compare", *arguments, cwd=tmp_path)
     assert result.returncode == code, result.stderr
     assert message in result.stderr

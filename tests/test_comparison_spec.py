@@ -198,8 +198,16 @@ entries:
         ("{entries: [{method: vae}]}", "seeds: Field required"),
         ("{seeds: [], entries: [{method: vae}]}", "seeds: List should have at least 1 item"),
         ("{seeds: [1, 1], entries: [{method: vae}]}", "seeds: A seed is named twice"),
-        ("{seeds: 0, entries: [{method: vae}]}", "seeds: Input should be a valid list, got 0"),
-        ("{seeds: true, entries: [{method: vae}]}", "seeds: Input should be a valid list"),
+        ("{seeds: 0, entries: [{method: vae}]}", "seeds: A list of seeds is wanted, or how many"),
+        ("{seeds: true, entries: [{method: vae}]}", "seeds: A list of seeds is wanted"),
+        ("{seeds: 1, seeds: 2, entries: [{method: vae}]}", "the key 'seeds' is there twice"),
+        (
+            "{seeds: 1, entries: [{method: vae, set: {method.lr: 1}, set: {}}]}",
+            "the key 'set' is there twice",
+        ),
+        ("{seeds: 1, entries: [vae]}", "entries[0]: a mapping is wanted, such as {preset: did"),
+        ("{seeds: 1, entries: [{method: vae, label: " + "x" * 201 + "}]}", "longer than 200"),
+        ('{seeds: 1, entries: [{method: vae, label: "a\\nb"}]}', "a line break in it"),
         ("{seeds: 1, train: {seed: 4}, entries: [{method: vae}]}", "seeds: names them"),
         ("{seeds: 1, data: 3, entries: [{method: vae}]}", "data: Input should be a valid dict"),
         ("{seeds: 1, metrics: [migg], entries: [{method: vae}]}", "Did you mean 'mig'?"),
@@ -220,6 +228,12 @@ def test_what_is_wrong_is_said(read, text, message):
     with pytest.raises(UsageError) as caught:
         read(text)
     assert message in str(caught.value)
+
+
+def test_what_is_missing_is_named_without_what_is_there(read):
+    with pytest.raises(UsageError) as caught:
+        read("{metrics: [mig], entries: [{method: vae}]}")
+    assert str(caught.value).endswith("seeds: Field required")
 
 
 def test_data_for_all_make_presets_of_different_data_alike(read):

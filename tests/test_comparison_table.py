@@ -117,6 +117,18 @@ def test_a_score_that_is_not_defined_is_left_out_and_said():
     )
 
 
+def test_a_difference_of_fewer_pairs_than_its_row_says_so():
+    runs = [
+        Scored(label, seed, "x", {"mig": 0.1 * seed, "sap": None if seed > cut else 0.2})
+        for label, cut in (("a", 9), ("b", 1))
+        for seed in range(4)
+    ]
+    text = tables.to_text(compare(["a", "b"], runs, ["mig", "sap"]))
+    assert text.splitlines()[-1].split()[:2] == ["b", "4"]
+    assert text.endswith("+0.000 (n = 2)")
+    assert text.count("(n = ") == 1
+
+
 def test_methods_of_which_no_run_or_one_run_succeeded():
     found = compare(["a", "b", "c"], runs_of("b", {0: 0.5}), ["mig"])
     none, one, _ = found.rows

@@ -174,3 +174,12 @@ def test_resuming_may_change_length_and_device_and_nothing_else():
     other = dataclasses.replace(former, train=dataclasses.replace(former.train, batch_size=32))
     with pytest.raises(UsageError, match=r"train\.batch_size: 64 -> 32"):
         settings.check_resumable(former, other)
+
+
+def test_a_key_that_comes_twice_is_refused(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("train: {steps: 5}\nmethod:\n  latent_dim: 6\n  latent_dim: 8\n")
+    with pytest.raises(UsageError, match=r"'latent_dim' is there twice.* line 4"):
+        settings.load_file(file)
+    file.write_text("method: &shared {latent_dim: 6}\ndata: {<<: *shared, latent_dim: 8}\n")
+    assert settings.load_file(file)["data"] == {"latent_dim": 8}  # an override that is asked for

@@ -3,11 +3,13 @@
 import dataclasses
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +54,32 @@ def test_tasks_go_on_after_a_failure_and_failures_say_why(told, make_task):
     log = (tasks[0].folder / "job.log").read_text()
     assert log.count("$ did --version\ndid ") == 2
     assert (tasks[1].folder / "job.log").read_text().count("$ did") == 1  # its second did not run
+
+
+def test_a_task_that_cannot_be_started_is_a_failure_and_the_others_go_on(told, make_task):
+    watcher, ended, _ = told
+    tasks = [make_task("a", FINE), make_task("b", FINE), make_task("c", FINE)]
+    (tasks[1].folder / "job.log").mkdir()
+    run_locally(tasks, watcher)
+    assert (ended["a"], ended["c"]) == (None, None)
+    assert "cannot be started: " in ended["b"]
+    assert str(tasks[1].folder / "job.log") in ended["b"]
+
+
+def test_a_second_command_that_cannot_be_started_is_a_failure(told, make_task, monkeypatch):
+    watcher, ended, _ = told
+    started = []
+
+    def start(*arguments, **options):
+        if started:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(executors.subprocess, "Popen", start)
+    run_locally([make_task("a", FINE, FINE)], watcher)
+    assert "temporarily unavailable" in ended["a"]
 
 
 def test_an_error_of_an_earlier_attempt_is_not_taken_for_this_one(told, make_task):
@@ -173,6 +201,20 @@ def test_without_ray_the_error_says_how_to_install_it(make_task, monkeypatch):
     with pytest.raises(UsageError, match="not installed") as caught:
         executors.run_on_ray([make_task("a", FINE)], Watcher())
     assert "pip install 'didcli[ray]'" in caught.value.hint
+
+
+def test_a_ray_that_does_not_start_is_no_bug_of_ours(make_task, monkeypatch):
+    def init(**_):
+        raise ConnectionError("no cluster\nat 10.0.0.1")
+
+    broken = SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", broken)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(UsageError, match=r"10\.0\.0\.1:6379\): no cluster at") as caught:
+        executors.run_on_ray([make_task("a", FINE)], Watcher())
+    assert "RAY_ADDRESS" in caught.value.hint
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from didcli.commands.runs import _age
+from didcli.commands.runs import HEADER, _age, _narrowed
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
 from didcli.engine.listing import list_runs
+from didcli.io.columns import aligned
 
 
 @pytest.fixture
@@ -40,7 +41,29 @@ def test_every_run_is_listed_as_it_stands(runs_dir):
     assert (scored.method, scored.data, scored.seed) == ("did", "dsprites", 0)
     assert (scored.step, scored.steps, scored.scores) == (4, 4, {"mig": 0.25})
     assert (found["begun"].step, found["begun"].scores) == (0, {})
-    assert found["damaged"].problem == "damaged"
+    assert found["damaged"].problem.startswith(f"{runs_dir / 'damaged' / 'checkpoint.safetensors'}")
+    assert (found["damaged"].step, found["damaged"].seed) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "settings", ["method: {name: }", "method: {name: did}", "train: {seed: x}", "a: [", "[1]"]
+)
+def test_one_damaged_run_does_not_hide_the_others(runs_dir, settings, did):
+    (runs_dir / "begun" / "config.yaml").write_text(settings)
+    assert by_name(runs_dir)["begun"].problem
+    table = did("runs", "--runs-dir", str(runs_dir)).stdout.splitlines()
+    assert sorted(line.split()[0] for line in table) == ["begun", "damaged", "run", "scored"]
+    assert ["damaged" in line for line in table].count(True) == 2
+
+
+def test_on_a_narrow_terminal_names_are_cut_in_the_middle():
+    name = "20260131-235959-infogan_cr-dsprites-s0"
+    rows = [HEADER, (name, "infogan_cr", "dsprites", "0", "14000/14000", *["0.123"] * 3, "12 min")]
+    narrow = aligned(_narrowed(rows, 80), left=3)
+    assert max(map(len, narrow)) <= 80
+    assert narrow[1].startswith("2026")
+    assert narrow[1].split()[0].endswith("-s0")
+    assert _narrowed(rows, 200) == rows
 
 
 def test_the_run_that_was_written_last_comes_first(runs_dir):
@@ -57,6 +80,7 @@ def test_the_run_that_was_written_last_comes_first(runs_dir):
     ("seconds", "text"),
     [
         *[(-1, "0 s"), (0, "0 s"), (59, "59 s"), (60, "1 min"), (720, "12 min")],
+        *[(59.7, "59 s"), (3_599, "59 min"), (86_399, "23 h")],
         *[(3_540, "59 min"), (3_600, "1 h"), (3 * 3_600, "3 h"), (9 * 86_400, "9 d")],
     ],
 )

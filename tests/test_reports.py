@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 
 import pytest
 
@@ -57,6 +58,8 @@ def test_a_checkpoint_is_read_once_for_as_long_as_it_stays(tmp_path, monkeypatch
         {**REPORT, "run": {**RUN, "data_notes": None}},
         {**REPORT, "scores": []},
         {**REPORT, "scores": {"mig": "high"}},
+        {**REPORT, "scores": {"mig": math.nan}},
+        {**REPORT, "scores": {"mig": math.inf}},
         {**REPORT, "protocol": None},
     ],
     ids=str,

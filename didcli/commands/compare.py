@@ -1,7 +1,6 @@
 """`did compare`: a specification, or runs that exist -> a table of methods over seeds."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from enum import StrEnum
 from functools import partial
@@ -15,9 +14,12 @@ from didcli.commands._signals import Stop, graceful_stop
 from didcli.errors import DidError, RunError, UsageError
 
 if TYPE_CHECKING:
-    from didcli.engine.compare import Failure, Job, Standing
+    from didcli.engine.compare import Failure
+    from didcli.engine.comparison_jobs import Job, Standing
+    from didcli.engine.comparison_spec import Spec
     from didcli.engine.executors import Execute, Task
 
+STDIN = "-"
 COMPARISONS = Path("comparisons")
 """Where those of specifications go by default."""
 NAMES_SHOWN = 3
@@ -34,7 +36,8 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="SPEC|RUN",
-            help="A YAML file that names methods, seeds and metrics; or two run folders or more.",
+            help="A YAML file that names methods, seeds and metrics (- is stdin); or two run "
+            "folders or more.",
         ),
     ],
     out: Annotated[
@@ -90,33 +93,43 @@ def compare(
     """
     spec_file = _spec_among(targets)
     if spec_file is not None and out is None:
+        if not spec_file.is_file():  # stdin, or a pipe
+            raise UsageError("a specification without a name needs a folder", hint="Give --out.")
         out = COMPARISONS / spec_file.stem
     options.say("did compare: getting ready ...", quiet)  # importing torch takes seconds
 
     from didcli.engine import compare as engine
+    from didcli.engine import comparison_jobs as runs_wanted
     from didcli.engine.comparison_runs import existing_jobs
-    from didcli.engine.comparison_spec import read_spec
 
     if spec_file is not None and out is not None:
-        spec = read_spec(spec_file)
-        wanted, kept = engine.spec_jobs(spec, out), (engine.SPEC_NAME, spec.text)
+        spec = _read(spec_file)
+        wanted = runs_wanted.spec_jobs(spec, out)
+        kept: tuple[Any, ...] = (engine.SPEC_NAME, spec.text, [job.folder for job in wanted])
     else:
         wanted = existing_jobs(targets)
         kept = (engine.RUNS_NAME, "".join(f"{target}\n" for target in targets))
     threads = partial(_threads, threads_per_job, jobs or 1, executor)
-    wanted = [engine.place(job, threads=threads, device=device) for job in wanted]
-    engine.check_unchanged(wanted)
-    execute = _executor(executor, wanted, jobs)
+    wanted = [runs_wanted.place(job, threads=threads, device=device) for job in wanted]
+    runs_wanted.check_unchanged(wanted)
+    standings = runs_wanted.examine(wanted)
+    execute = _executor(executor, standings, jobs, device)
     if dry_run:
-        _show_plan(engine.examine(wanted), jobs or 1, data_dir, as_json, quiet)
+        if out is not None:
+            engine.check_place(out, kept[0], *kept[2:])
+        at_a_time = jobs if executor is Executor.ray else jobs or 1
+        _show_plan(standings, at_a_time, data_dir, as_json, quiet)
         return
     with nullcontext() if out is None else engine.claimed(out, *kept):
         with graceful_stop() as stop:
-            failures = _run(engine.examine(wanted), execute, stop, data_dir, quiet)
+            # Anew: another comparison may have been at work here until now.
+            failures = _run(runs_wanted.examine(wanted), execute, stop, data_dir, quiet)
         if stop.requested():
             options.say("stopped, saved; the same command goes on", quiet)
             stop.leave()
-        _report(wanted, failures, out, device or "auto", data_dir, as_json, quiet)
+        # Pictures are drawn on this machine, which may have less than those of a cluster.
+        here = device if device and executor is Executor.local else "auto"
+        _report(wanted, failures, out, here, data_dir, as_json, quiet)
     if failures:
         raise RunError(
             f"{len(failures)} of {len(wanted)} runs failed:\n"
@@ -126,15 +139,35 @@ def compare(
 
 
 def _spec_among(targets: Sequence[Path]) -> Path | None:
-    """The one target, if it is a file; None for run folders."""
+    """The one target, if it is a file or a stream; None for run folders."""
     first, *others = targets
-    if others or first.is_file():
-        return None if others else first
+    if others:
+        if specs := [str(target) for target in targets if target.is_file()]:
+            raise UsageError(
+                f"a specification is compared alone, got {specs[0]} among {len(targets)}",
+                hint="Name one YAML file, or run folders.",
+            )
+        return None
     if first.is_dir():
-        raise UsageError("one run alone cannot be compared", hint="Name a YAML file, or two runs.")
-    raise UsageError(
-        f"there is no {first}", hint="examples/specs/ has specifications; did runs lists runs."
-    )
+        own = first / "spec.yaml"
+        instead = f"did compare {own} --out {first}" if own.is_file() else "did runs lists runs."
+        raise UsageError(
+            f"{first} is one folder; two runs or more can be compared, or what a file asks for",
+            hint=instead,
+        )
+    if str(first) != STDIN and not first.exists():
+        raise UsageError(
+            f"there is no {first}", hint="examples/specs/ has specifications; did runs lists runs."
+        )
+    return first
+
+
+def _read(spec_file: Path) -> "Spec":
+    from didcli.engine.comparison_spec import parse_spec, read_spec
+
+    if str(spec_file) == STDIN:
+        return parse_spec(typer.get_text_stream("stdin").read(), "stdin")
+    return read_spec(spec_file)
 
 
 def _threads(asked: int | None, jobs: int, executor: Executor, own: int) -> int:
@@ -146,19 +179,28 @@ def _threads(asked: int | None, jobs: int, executor: Executor, own: int) -> int:
     return 1 if executor is Executor.ray else max(choose_threads(0) // jobs, 1)
 
 
-def _executor(executor: Executor, jobs: "Sequence[Job]", at_a_time: int | None) -> "Execute":
+def _executor(
+    executor: Executor,
+    standings: "Sequence[Standing]",
+    at_a_time: int | None,
+    device: str | None,
+) -> "Execute":
     from didcli.engine import executors
+    from didcli.engine.comparison_jobs import State
     from didcli.engine.device import choose_device
 
-    devices = {job.config.train.device for job in jobs}
+    # What is done needs no device: it may have been trained on another machine.
+    trains = [each.job.config.train for each in standings if each.state is not State.done]
+    devices = {train.device for train in trains}
     if executor is Executor.local:
-        for name in devices:
+        for name in devices | ({device} if device else set()):
             choose_device(name)  # an absent one is an error at once, not of every run
         return partial(executors.run_locally, jobs=at_a_time or 1)
+    executors.import_ray()  # an error before anything is written
     return partial(
         executors.run_on_ray,
         jobs=at_a_time,
-        cpus=max(job.config.train.threads for job in jobs),
+        cpus=max((train.threads for train in trains), default=1),
         gpus=None if "auto" in devices else int(any(name.startswith("cuda") for name in devices)),
     )
 
@@ -171,10 +213,11 @@ def _run(
     quiet: bool,
 ) -> "list[Failure]":
     from didcli.engine import compare as engine
+    from didcli.engine.comparison_jobs import State
     from didcli.engine.executors import Watcher
     from didcli.io.progress import progress
 
-    ready = sum(standing.state is engine.State.done for standing in standings)
+    ready = sum(standing.state is State.done for standing in standings)
     if ready == len(standings):
         return []
     ended = ready
@@ -206,10 +249,11 @@ def _report(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from didcli.engine import compare as engine
     from didcli.engine import comparison_report, comparison_table
+    from didcli.engine.compare import collect
+    from didcli.engine.comparison_jobs import examine
 
-    comparison = engine.collect(engine.examine(jobs))
+    comparison = collect(examine(jobs))
     results = comparison_report.document(comparison, jobs, failures)
     if out is not None:
         comparison_report.write_tables(out, comparison, results)
@@ -225,10 +269,14 @@ def _report(
 
 
 def _show_plan(
-    standings: "Sequence[Standing]", jobs: int, data_dir: Path | None, as_json: bool, quiet: bool
+    standings: "Sequence[Standing]",
+    at_a_time: int | None,
+    data_dir: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Every run as it stands, and how long the rest of the training takes."""
-    from didcli.engine import compare as engine
+    from didcli.engine import comparison_plan as plan
 
     def on_timing(label: str) -> None:
         options.say(f"timing a few steps of {label} ...", quiet)
@@ -237,63 +285,10 @@ def _show_plan(
         options.say(f"warning: {label} cannot be timed: {error}\nhint: {error.hint}", quiet)
 
     with options.data_progress(quiet) as on_data:
-        speeds = engine.seconds_per_step(
+        speeds = plan.seconds_per_step(
             standings, data_dir, on_timing=on_timing, on_failure=on_failure, on_data=on_data
         )
-    total = engine.seconds_left(standings, speeds)
     if as_json:
-        options.print_json(
-            {
-                "schema": 1,
-                "jobs": [_as_plain(standing, speeds) for standing in standings],
-                "training_seconds_left": total,
-            }
-        )
-        return
-    for line in _table(standings, speeds):
-        typer.echo(line)
-    typer.echo("")
-    typer.echo(_prospect(standings, total, jobs))
-
-
-def _as_plain(standing: "Standing", speeds: Mapping[str, float | None]) -> dict[str, Any]:
-    job = standing.job
-    return {
-        "label": job.label,
-        "seed": job.config.train.seed,
-        "path": str(job.folder),
-        "state": standing.state.value,
-        "step": standing.step,
-        "steps": job.config.train.steps,
-        "seconds_per_step": speeds[job.label],
-    }
-
-
-def _table(standings: "Sequence[Standing]", speeds: Mapping[str, float | None]) -> list[str]:
-    from didcli.io.columns import aligned
-    from didcli.io.progress import duration
-
-    rows = [("method", "state", "seed", "step", "s/step", "left")]
-    for standing in standings:
-        job, speed = standing.job, speeds[standing.job.label]
-        rows.append(
-            (
-                *(job.label, standing.state.value, str(job.config.train.seed)),
-                f"{standing.step}/{job.config.train.steps}",
-                "-" if speed is None else f"{speed:.3f}",
-                "-" if speed is None else duration(standing.steps_left * speed),
-            )
-        )
-    return aligned(rows, left=2)
-
-
-def _prospect(standings: "Sequence[Standing]", seconds: float | None, jobs: int) -> str:
-    """`6 runs: 2 done, 1 partial, 3 to do; about 2 h 5 min of training, 2 at a time`."""
-    from didcli.io.progress import duration
-
-    counts = Counter(standing.state for standing in standings)
-    parts = ", ".join(f"{count} {state}" for state, count in counts.items())
-    if not any(standing.steps_left for standing in standings):
-        return f"{len(standings)} runs: {parts}"
-    took = "an unknown time" if seconds is None else f"about {duration(seconds / jobs)}"
-    return f"{len(standings)} runs: {parts}; {took} of training, {jobs} at a time, and scoring"
+        options.print_json({"schema": 1, **plan.to_plain(standings, speeds)})
+    else:
+        typer.echo(plan.to_text(standings, speeds, at_a_time))

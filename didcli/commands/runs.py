@@ -1,6 +1,8 @@
 """`did runs`: the runs there are, newest first."""
 
-from collections.abc import Mapping
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 HEADER = ("run", "method", "data", "seed", "step", "MIG", "DCI-D", "SAP", "age")
 SCORES = ("mig", "dci_disentanglement", "sap")
 """Columns of the table; --json has every score."""
+SHORTEST_NAME = 8
+"""Characters, however narrow a terminal is."""
 
 
 def runs(
@@ -41,13 +45,16 @@ def runs(
     if not entries:
         options.say(f"no runs under {runs_dir}; did train makes one", quiet)
         return
-    for line in aligned([HEADER, *map(_row, entries)], left=3):
+    rows = [HEADER, *map(_row, entries)]
+    if sys.stdout.isatty():
+        rows = _narrowed(rows, shutil.get_terminal_size().columns)
+    for line in aligned(rows, left=3):
         typer.echo(line)
 
 
 def _row(entry: "Entry") -> tuple[str, ...]:
     if entry.problem:
-        return (entry.path.name, entry.problem, *[""] * 6, _age(entry.age_seconds))
+        return (entry.path.name, "damaged", *[""] * 6, _age(entry.age_seconds))
     return (
         *(entry.path.name, entry.method, entry.data, str(entry.seed)),
         f"{entry.step}/{entry.steps}",
@@ -56,14 +63,23 @@ def _row(entry: "Entry") -> tuple[str, ...]:
     )
 
 
+def _narrowed(rows: Sequence[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
+    """The rows with names cut in the middle, as far as it takes for a terminal of that width."""
+    from didcli.io.columns import GAP, shortened, widths
+
+    others = widths([row[1:] for row in rows])
+    room = max(width - sum(others) - len(GAP) * len(others), SHORTEST_NAME)
+    return [(shortened(name, room), *rest) for name, *rest in rows]
+
+
 def _score(scores: Mapping[str, Any], name: str) -> str:
     value = scores.get(name)
     return "-" if value is None else f"{value:.3f}"
 
 
 def _age(seconds: float) -> str:
-    """The largest unit that fits: `5 s`, `12 min`, `3 h`, `9 d`."""
+    """Whole units of the largest that fits: `5 s`, `12 min`, `3 h`, `9 d`."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(seconds, 0) // 1:.0f} s"

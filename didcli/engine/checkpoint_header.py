@@ -20,6 +20,8 @@ def describe(path: Path) -> Mapping[str, Any]:
             length = file.read(8)
             header = file.read(int.from_bytes(length, "little"))
         described: Mapping[str, Any] = json.loads(metadata(length + header)["did"])
+        if type(described["step"]) is not int or not isinstance(described["config"], dict):
+            raise TypeError("no step and no settings")
         return described
     except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}") from error

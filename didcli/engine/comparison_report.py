@@ -7,7 +7,8 @@ from typing import Any
 
 from didcli.engine import comparison_table as tables
 from didcli.engine import runs, traverse
-from didcli.engine.compare import Failure, Job
+from didcli.engine.compare import Failure
+from didcli.engine.comparison_jobs import Job
 from didcli.engine.comparison_spec import folder_name
 from didcli.engine.comparison_table import Comparison
 from didcli.engine.reports import has_checkpoint
@@ -72,11 +73,15 @@ def write_traversals(
 ) -> str | None:
     """`traversals/<label>.png`: what each dimension of the median run of each method does.
 
-    Returns which could not be drawn, and why: the images to start from are not at hand, or a
-    checkpoint has been deleted. A picture that is there already is then kept.
+    The median is that by the first score. Returns which could not be drawn, and why: the images to
+    start from are not at hand, or a checkpoint has been deleted. A picture that is there already is
+    then kept; those of methods that are not compared any more are deleted.
     """
     folder = out / "traversals"
     folder.mkdir(exist_ok=True)
+    wanted = {f"{folder_name(label)}.png" for label in comparison.labels}
+    for picture_of_another in {*folder.glob("*.png")} - {folder / name for name in wanted}:
+        picture_of_another.unlink()
     dataset: Dataset | None = None
     without = []
     for label in comparison.labels:

@@ -6,18 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from didcli import registry
 from didcli.config import REPETITION, RunConfig
-from didcli.engine import checkpoint as checkpoints
 from didcli.engine import runs
-from didcli.engine.compare import Job
+from didcli.engine.comparison_jobs import Job
 from didcli.engine.comparison_spec import EvalOptions, Evaluation
-from didcli.engine.reports import has_checkpoint, read_report, steps_scored
+from didcli.engine.reports import FILE_NAME as REPORT_NAME
+from didcli.engine.reports import read_report, steps_done
 from didcli.errors import RunError, UsageError
 from didcli.metrics._protocol import deciding
 
 MOST_SETTINGS = 3
-"""In a label."""
+LONGEST = 40
+"""Settings, and their characters, in a label."""
 
 
 def existing_jobs(folders: Sequence[Path]) -> list[Job]:
@@ -47,20 +50,25 @@ def label_runs(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     a number instead, in order of appearance, where these are too many to read: `beta_vae #2`.
     settings: of each run, by keys such as `method.beta`; `method.name` among them.
     """
-    labels = []
-    for own in settings:
-        same = [each for each in settings if each["method.name"] == own["method.name"]]
-        kinds = [_without_seed(each) for each in same]
-        differing = [
-            f"{key.partition('.')[2]}={value}"
-            for key, value in _without_seed(own).items()
-            if any(kind.get(key) != value for kind in kinds)
-        ]
-        if len(differing) > MOST_SETTINGS:
-            different = [kind for index, kind in enumerate(kinds) if kind not in kinds[:index]]
-            differing = [f"#{different.index(_without_seed(own)) + 1}"]
-        labels.append(" ".join([own["method.name"], *differing]))
-    return labels
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    """By method: the different settings of its runs, in order."""
+    for own in map(_without_seed, settings):
+        of_method = kinds.setdefault(own["method.name"], [])
+        if own not in of_method:
+            of_method.append(own)
+    return [_label(own, kinds[own["method.name"]]) for own in map(_without_seed, settings)]
+
+
+def _label(own: Mapping[str, Any], kinds: Sequence[Mapping[str, Any]]) -> str:
+    differing = [
+        f"{key.partition('.')[2]}={value}"
+        for key, value in own.items()
+        if any(kind.get(key) != value for kind in kinds)
+    ]
+    told = " ".join(differing)
+    if len(differing) > MOST_SETTINGS or len(told) > LONGEST:
+        told = f"#{kinds.index(own) + 1}"
+    return f"{own['method.name']} {told}".rstrip()
 
 
 def common_evaluation(reports: Mapping[Path, Mapping[str, Any]]) -> Evaluation:
@@ -76,15 +84,14 @@ def common_evaluation(reports: Mapping[Path, Mapping[str, Any]]) -> Evaluation:
     metrics = [name for name in names if set(registry.load("metrics", name).SCORES) <= common]
     protocols = {folder: deciding(each["protocol"]) for folder, each in reports.items()}
     first, protocol = next(iter(protocols.items()))
-    known = {key: protocol[key] for key in EvalOptions.model_fields if key in protocol}
-    evaluation = Evaluation(tuple(metrics), EvalOptions.model_validate(known))
-    for folder, other in protocols.items():
-        differing = sorted(
-            key
-            for key in evaluation.protocol.keys() | other.keys()
-            if evaluation.protocol.get(key) != other.get(key)
+    evaluation = Evaluation(tuple(metrics), _options_of(first, protocol))
+    if differing := _differing(evaluation.protocol, protocol):
+        raise UsageError(
+            f"{first} was scored by another version of did: {', '.join(differing)}",
+            hint="Score all runs again: " + " ".join(["did eval RUN", *evaluation.flags()]),
         )
-        if differing:
+    for folder, other in protocols.items():
+        if differing := _differing(protocol, other):
             raise UsageError(
                 f"{folder} and {first} were not scored in one way: {', '.join(differing)}",
                 hint="Score it likewise: "
@@ -98,18 +105,35 @@ def common_evaluation(reports: Mapping[Path, Mapping[str, Any]]) -> Evaluation:
     return evaluation
 
 
+def _options_of(folder: Path, protocol: Mapping[str, Any]) -> EvalOptions:
+    known = {key: protocol[key] for key in EvalOptions.model_fields if key in protocol}
+    try:
+        return EvalOptions.model_validate(known)
+    except ValidationError as error:
+        keys = sorted({str(problem["loc"][0]) for problem in error.errors()})
+        raise RunError(
+            f"{folder / REPORT_NAME} is damaged: protocol, {', '.join(keys)}",
+            hint=f"Score it again: did eval {folder}",
+        ) from error
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
 def _as_it_is(folder: Path) -> RunConfig:
-    """Its settings, with the steps it has done in the place of those it was meant to do."""
-    if has_checkpoint(folder):
-        step = int(checkpoints.describe(folder / checkpoints.FILE_NAME)["step"])
-    else:
-        step = steps_scored(folder)
+    """Its settings, with the steps it has done in the place of those it was meant to do.
+
+    Raises RunError for a folder without a run, or with a damaged one.
+    """
+    step = steps_done(folder)
     if not step:
         raise RunError(
             f"{folder} holds no trained run", hint="did runs lists those that there are."
         )
     config = runs.settings_of(folder)
-    return replace(config, train=replace(config.train, steps=step))
+    # Not the device it was trained on, which another machine may lack.
+    return replace(config, train=replace(config.train, steps=step, device="auto"))
 
 
 def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:

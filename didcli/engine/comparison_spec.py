@@ -31,11 +31,13 @@ import yaml
 from annotated_types import Ge, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from didcli import config, registry
+from didcli import config, registry, yaml_text
 from didcli.config import Layer, RunConfig, Seed
 from didcli.errors import UsageError
 from didcli.metrics._protocol import DciBackend, EvaluationProtocol, SapConvention, deciding
 
+LONGEST_NAME = 200
+"""Bytes of a folder's name, to which -s and a seed are added: disks take 255."""
 HINT = "examples/specs/ has a specification to start from."
 _SEED_PROBLEM = "train.seed: seeds: names them, the same for all entries"
 
@@ -114,7 +116,11 @@ class _Common(_Checked):
     @classmethod
     def _counted(cls, value: object) -> object:
         """3 stands for [0, 1, 2]."""
-        return list(range(value)) if type(value) is int and value > 0 else value
+        if isinstance(value, list):
+            return value
+        if type(value) is not int or value < 1:
+            raise ValueError("A list of seeds is wanted, or how many: at least 1")
+        return list(range(value))
 
     @field_validator("seeds")
     @classmethod
@@ -182,16 +188,25 @@ def read_spec(path: Path) -> Spec:
     """Read and check a specification. Raises UsageError that names every problem at once."""
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"cannot read {path} as YAML: {reason}", hint=HINT) from error
+    return parse_spec(text, str(path))
+
+
+def parse_spec(text: str, name: str) -> Spec:
+    """As `read_spec`, of what a file of that name holds."""
+    try:
+        content = yaml_text.load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"cannot read {name} as YAML: {reason}", hint=HINT) from error
     if not isinstance(content, dict):
-        raise UsageError(f"{path} is not a mapping of keys to values", hint=HINT)
+        raise UsageError(f"{name} is not a mapping of keys to values", hint=HINT)
     problems: list[str] = []
     spec = _check(config.read_numbers(content), text, problems)
     if spec is None:
-        raise UsageError(f"{path} has {config.listed(problems)}", hint=HINT)
+        raise UsageError(f"{name} has {config.listed(problems)}", hint=HINT)
     return spec
 
 
@@ -207,7 +222,7 @@ def _check(content: dict[Any, Any], text: str, problems: list[str]) -> Spec | No
     if not isinstance(listed, list) or not listed:
         problems.append("entries: a list with at least one preset or method is wanted")
         listed = []
-    parts = [_part(_Entry, each, f"entries[{i}].", None, problems) for i, each in enumerate(listed)]
+    parts = [_entry(number, values, problems) for number, values in enumerate(listed)]
     shared = _sections(content)
     _, shared_problems = _build([config.DEFAULTS, shared])
     problems += shared_problems
@@ -235,6 +250,15 @@ def _check(content: dict[Any, Any], text: str, problems: list[str]) -> Spec | No
     return Spec(entries, tuple(common.seeds), evaluation, text)
 
 
+def _entry(number: int, values: Any, problems: list[str]) -> _Entry | None:
+    if isinstance(values, dict):
+        return _part(_Entry, values, f"entries[{number}].", None, problems)
+    problems.append(
+        f"entries[{number}]: a mapping is wanted, such as {{preset: did-dsprites}}, got {values!r}"
+    )
+    return None
+
+
 def _part(
     model: type[_Part], values: Any, prefix: str, known: list[str] | None, problems: list[str]
 ) -> _Part | None:
@@ -250,7 +274,8 @@ def _part(
                 problems.append(f"{where}no such key. {registry.suggest(key.split('.')[-1], keys)}")
             else:
                 message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-                problems.append(f"{where}{message}, got {problem['input']!r}")
+                got = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
+                problems.append(f"{where}{message}{got}")
     return None
 
 
@@ -309,6 +334,8 @@ def _clash(label: str, entries: Iterable[str]) -> str | None:
     name = folder_name(label).casefold()
     if not name:
         return "the label has no letter or digit to name a folder by"
+    if len(name.encode()) > LONGEST_NAME or not label.isprintable():
+        return f"the label is longer than {LONGEST_NAME} bytes, or has a line break in it"
     if name in {folder_name(other).casefold() for other in entries}:
         return "another entry has this label; give each its own with label:"
     return None

@@ -77,6 +77,8 @@ class Comparison:
     """Each label by each score, labels first."""
     notes: tuple[str, ...]
     """What a reader of the table should know, a sentence each."""
+    data_source: str = ""
+    """Of the images: `rendered v1`, `official sha256:...`."""
 
     def count(self, label: str) -> int:
         return sum(run.label == label for run in self.runs)
@@ -140,13 +142,14 @@ def to_text(comparison: Comparison) -> str:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """The tables of `to_text`, each whole, and the notes."""
+    """The tables of `to_text`, each whole, where the images are from, and the notes."""
     parts = []
     for title, (header, *body) in _tables(comparison):
         rule = f"| --- |{' ---: |' * (len(header) - 1)}"
         parts.append("\n".join([_markdown(header), rule, *map(_markdown, body), "", title + "."]))
-    if comparison.notes:
-        parts.append("\n".join(f"- {note}" for note in comparison.notes))
+    remarks = [f"images: {comparison.data_source}"] if comparison.data_source else []
+    if remarks := [*remarks, *comparison.notes]:
+        parts.append("\n".join(f"- {remark}" for remark in remarks))
     return "\n\n".join(parts) + "\n"
 
 
@@ -170,6 +173,7 @@ def to_plain(comparison: Comparison) -> dict[str, Any]:
         "first": comparison.labels[0],
         "methods": list(comparison.labels),
         "scores": list(comparison.scores),
+        "data_source": comparison.data_source,
         "summary": [asdict(row) for row in comparison.rows],
         "runs": [asdict(run) for run in comparison.runs],
         "notes": list(comparison.notes),
@@ -253,8 +257,9 @@ def _tables(comparison: Comparison) -> list[tuple[str, Table]]:
     tables = [("Mean ± sd (best) of n runs", [header, *scores])]
     if others:
         differences = [
-            [label, str(_most_pairs(rows[label])), *map(_difference_cell, rows[label])]
+            [label, str(most), *(_difference_cell(row, most) for row in rows[label])]
             for label in others
+            for most in [_most_pairs(rows[label])]
         ]
         title = f"Mean difference to {first} [{CONFIDENCE:.0%} interval], n pairs of equal seed"
         tables.append((title, [header, *differences]))
@@ -272,12 +277,15 @@ def _score_cell(row: Summary) -> str:
     return f"{row.mean:.3f}{spread} ({row.best:.3f})"
 
 
-def _difference_cell(row: Summary) -> str:
+def _difference_cell(row: Summary, most: int) -> str:
+    """With the number of pairs, where it is not that of the row."""
     if row.difference is None:
         return "-"
     low, high = row.difference.low, row.difference.high
     interval = "" if low is None else f" [{low:+.3f}, {high:+.3f}]"
-    return f"{row.difference.mean:+.3f}{interval}"
+    pairs = row.difference.pairs
+    fewer = f" (n = {pairs})" if pairs < most else ""
+    return f"{row.difference.mean:+.3f}{interval}{fewer}"
 
 
 def _split(table: Table) -> list[Table]:

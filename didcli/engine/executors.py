@@ -1,8 +1,8 @@
 """Where the commands of a comparison run: processes of this machine, or tasks of a Ray cluster.
 
 Each command is a process of its own: what one leaves in memory, or dies of, is not the next one's.
-Whatever ends the caller ends them too: they are told by SIGTERM, upon which training saves, and
-killed only when that takes long.
+A caller that ends tells them by SIGTERM, upon which training saves, and kills them only when that
+takes long; under Linux they hear of a caller that is killed, too.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -105,14 +105,13 @@ def run_on_ray(
     Run folders must be reachable under the same path from every machine of the cluster.
     jobs: at a time; None is as many as the resources allow. cpus, gpus: that one task takes; None
     is a GPU where the cluster has one.
-    Raises UsageError when Ray is not installed, or the cluster can never give so much.
+    Raises UsageError when Ray is not installed or does not start, or the cluster can never give so
+    much.
     """
-    ray = _import_ray()
+    ray = import_ray()
     started_here = not ray.is_initialized()
     if started_here:
-        handler = signal.getsignal(signal.SIGTERM)
-        ray.init(include_dashboard=False, log_to_driver=False)
-        signal.signal(signal.SIGTERM, handler)  # Ray's own would exit at once
+        _start_ray(ray)
     try:
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0) > 0) if gpus is None else gpus
@@ -175,23 +174,23 @@ class _Running:
         self.task = task
         self._left = deque(task.commands)
         self._patience = time.monotonic() + ORPHAN_SECONDS
-        self._log = (task.folder / runs.JOB_LOG_NAME).open("ab")
-        self._start_of_log = self._log.tell()
+        self._start_of_log = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._not_started: str | None = None
         self._go_on()
 
     def has_ended(self) -> bool:
         """Whether all is done or one command failed; starts the next one where one is due."""
         code = self._process.poll() if self._process else 0
-        if code == 0 and self._left:
+        if code == 0 and self._left and not self._not_started:
             self._go_on()
             return False
-        if code is not None:
-            self._log.close()
         return code is not None
 
     def problem(self) -> str | None:
         """What went wrong with a task that has ended."""
+        if self._not_started:
+            return self._not_started
         code = self._process.returncode if self._process else 0
         if code == 0:
             return None
@@ -212,20 +211,30 @@ class _Running:
         if self._process:
             self._process.kill()
             self._process.wait()
-        self._log.close()
 
     def _go_on(self) -> None:
-        """Start the next command, or wait for the next call where an orphan holds the folder."""
-        # Not for ever: the command itself says that the folder is in use.
-        if time.monotonic() < self._patience and _is_held(self.task.folder):
-            return
-        arguments = self._left.popleft()
-        self._log.write(f"$ did {' '.join(arguments)}\n".encode())
-        self._log.flush()
+        """Start the next command, or wait for the next call where an orphan holds the folder.
+
+        A folder that cannot be written, or a machine without room for a process, is a failure of
+        this task, and the others go on.
+        """
+        try:
+            # Not for ever: the command itself says that the folder is in use.
+            if time.monotonic() < self._patience and _is_held(self.task.folder):
+                return
+            with (self.task.folder / runs.JOB_LOG_NAME).open("ab") as log:
+                self._start(self._left.popleft(), log)
+        except OSError as error:
+            self._not_started = f"cannot be started: {error}"
+
+    def _start(self, arguments: Sequence[str], log: IO[bytes]) -> None:
+        self._start_of_log = log.tell()
+        log.write(f"$ did {' '.join(arguments)}\n".encode())
+        log.flush()
         self._process = subprocess.Popen(
             command_line(arguments, os.getpid()),
             stdin=subprocess.DEVNULL,
-            stdout=self._log,
+            stdout=log,
             stderr=subprocess.STDOUT,
             # Ctrl-C in a terminal would reach it as well, and the SIGTERM that follows would be
             # its second signal, which does not wait for a checkpoint.
@@ -258,15 +267,33 @@ def _is_held(folder: Path) -> bool:
 
 def _last_error(log: Path, start: int) -> str | None:
     """What the last error in the log says, from byte `start` on, in one line."""
-    with log.open("rb") as file:
-        file.seek(start)
-        text = file.read().decode(errors="replace")
+    try:
+        text = log.read_bytes()[start:].decode(errors="replace")
+    except OSError:
+        return None
     _, found, after = text.rpartition("error: ")
     message = after.partition("\nhint: ")[0]
     return " ".join(message.split()) if found else None
 
 
-def _import_ray() -> Any:
+def _start_ray(ray: Any) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False)
+    # Ray has no exception of its own for it: ConnectionError, RuntimeError, ValueError, Exception.
+    except Exception as error:
+        where = os.environ.get("RAY_ADDRESS", "on this machine")
+        raise UsageError(
+            f"Ray did not start ({where}): {' '.join(str(error).split())}",
+            hint="ray status says whether the cluster of RAY_ADDRESS is there; without that "
+            "variable one is started here. Or leave out --executor.",
+        ) from error
+    finally:
+        signal.signal(signal.SIGTERM, handler)  # Ray's own would exit at once
+
+
+def import_ray() -> Any:
+    """Raises UsageError when Ray is not installed."""
     try:
         import ray
     except ImportError:

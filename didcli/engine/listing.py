@@ -4,12 +4,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from didcli.config import CONFIG_NAME
 from didcli.engine import checkpoint_header as checkpoints
-from didcli.engine.reports import has_checkpoint, read_report, steps_scored
+from didcli.engine.reports import has_checkpoint, read_report, steps_done
 from didcli.errors import DidError
+
+_Value = TypeVar("_Value", str, int)
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,15 @@ class Entry:
     method: str = ""
     data: str = ""
     source: str = ""
-    seed: int = 0
-    step: int = 0
+    seed: int | None = None
+    step: int | None = None
     """Steps done: of its checkpoint, or of its scores without one; 0 before there is either."""
-    steps: int = 0
+    steps: int | None = None
     """Steps wanted."""
     scores: Mapping[str, float | None] = field(default_factory=dict)
     """Of the last `did eval`, if it was of this checkpoint, or that one has been deleted."""
     problem: str = ""
-    """Why the run cannot be read; the fields above but `path` and age are then empty."""
+    """Why the run cannot be read; the fields above but `path` and age are then empty, or null."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path), "age_seconds": round(self.age_seconds)}
@@ -51,24 +53,32 @@ def _entry(folder: Path) -> Entry:
     report = read_report(folder) or {}
     try:
         if not has_checkpoint(folder):
-            from didcli.config import load_file
+            from didcli.config import load_file  # with yaml, which few runs need
 
             config: Mapping[str, Any] = load_file(settings)
-            step = steps_scored(folder)
-            source = report["run"]["data_source"] if step else ""
+            source = report["run"]["data_source"] if report else ""
         else:
             described = checkpoints.describe(checkpoint)
-            config, step, source = described["config"], described["step"], described["source"]
+            config, source = described["config"], described["source"]
+        step = steps_done(folder)
         return Entry(
             path=folder,
             age_seconds=age,
-            method=config["method"]["name"],
-            data=config["data"]["name"],
-            source=source,
-            seed=config["train"]["seed"],
+            method=_checked(config["method"]["name"], str),
+            data=_checked(config["data"]["name"], str),
+            source=_checked(source, str),
+            seed=_checked(config["train"]["seed"], int),
             step=step,
-            steps=config["train"]["steps"],
+            steps=_checked(config["train"]["steps"], int),
             scores=report.get("scores", {}) if step else {},
         )
-    except (DidError, KeyError, TypeError):
-        return Entry(path=folder, age_seconds=age, problem="damaged")
+    except (DidError, KeyError, TypeError) as error:
+        why = str(error) if isinstance(error, DidError) else f"{type(error).__name__}: {error}"
+        return Entry(path=folder, age_seconds=age, problem=why)
+
+
+def _checked(value: Any, kind: type[_Value]) -> _Value:
+    """Raises TypeError for what a damaged file may have instead."""
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+    return value

@@ -6,6 +6,7 @@ checkpoint has been deleted keeps its place in a comparison.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -69,6 +70,14 @@ def steps_scored(folder: Path) -> int:
     return 0 if report is None else int(report["run"]["step"])
 
 
+def steps_done(folder: Path) -> int:
+    """Steps that the checkpoint is after or, without one, those that the scores are of; 0 where
+    there is neither. Raises RunError for a damaged checkpoint."""
+    if not has_checkpoint(folder):
+        return steps_scored(folder)
+    return int(checkpoints.describe(folder / checkpoints.FILE_NAME)["step"])
+
+
 def _evaluation(report: Mapping[str, Any]) -> tuple[Any, ...]:
     """All that scores depend on."""
     run = {key: value for key, value in report["run"].items() if key != "path"}
@@ -109,7 +118,12 @@ def _is_report(content: Any) -> bool:
             and run["step"] > 0
             and isinstance(run.get("data_notes", []), list)
             and isinstance(protocol, dict)
-            and all(type(score) in {float, int, type(None)} for score in scores.values())
+            and all(score is None or _is_number(score) for score in scores.values())
         )
     except (AttributeError, KeyError, TypeError):
         return False
+
+
+def _is_number(value: Any) -> bool:
+    """Python reads NaN and Infinity, which are not JSON."""
+    return type(value) in {float, int} and math.isfinite(value)

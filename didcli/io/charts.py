@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from didcli.io.columns import shortened
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Of Okabe and Ito, https://jfly.uni-koeln.de/color/: they differ for colour-blind eyes, too."""
 PANELS_PER_ROW = 3
@@ -38,7 +40,7 @@ def draw_dots(panels: Sequence[Panel], heading: str) -> bytes:
     across = math.ceil(len(panels) / down)
     methods = max(len(panel.columns) for panel in panels)
     width = across * max(2.6, 0.9 + COLUMN_INCHES * methods)
-    longest = max(len(_shortened(label)) for panel in panels for label in panel.columns)
+    longest = min(LONGEST_LABEL, max(len(label) for panel in panels for label in panel.columns))
     height = 0.4 + down * (2.4 + CHARACTER_INCHES * longest)
     figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
     figure.suptitle(heading, fontsize=10)
@@ -55,7 +57,7 @@ def draw_dots(panels: Sequence[Panel], heading: str) -> bytes:
                 mean = math.fsum(column.values()) / len(column)
                 axis.hlines(mean, number - 0.32, number + 0.32, color=colour, linewidth=1.8)
         axis.set_title(panel.title, fontsize=10)
-        labels = [_shortened(label) for label in panel.columns]
+        labels = [shortened(label, LONGEST_LABEL) for label in panel.columns]
         axis.set_xticks(
             range(len(labels)),
             labels,
@@ -85,7 +87,3 @@ def _places(seeds: Sequence[int]) -> dict[int, float]:
     step = SPREAD / max(len(different) - 1, 1)
     first = -step * (len(different) - 1) / 2
     return {seed: first + index * step for index, seed in enumerate(different)}
-
-
-def _shortened(label: str) -> str:
-    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"

@@ -16,6 +16,15 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     return [GAP.join(_padded(row, wide, left)).rstrip() for row in rows]
 
 
+def shortened(text: str, room: int) -> str:
+    """At most `room` characters, room >= 1: what is too long has an ellipsis in its middle, as
+    texts that differ often do so at their ends."""
+    if len(text) <= room:
+        return text
+    tail = (room - 1) // 2
+    return f"{text[: room - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 def _padded(row: Sequence[str], wide: Sequence[int], left: int) -> list[str]:
     return [
         text.ljust(width) if column < left else text.rjust(width)
