@@ -230,6 +230,17 @@ def test_ctrl_c_saves_what_is_under_way(compare, tmp_path):
     assert not (tmp_path / "out" / "table.md").exists()
 
 
+def test_a_ray_that_the_command_starts_itself(compare, tmp_path):
+    pytest.importorskip("ray")
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    arguments = (tmp_path / "spec.yaml", "--out", tmp_path / "out", "--executor", "ray")
+    result = compare(*arguments, "--json", "-q")
+    assert result.returncode == 0, result.stderr
+    assert [run["label"] for run in json.loads(result.stdout)["runs"]] == ["DiD"]
+    again = compare(*arguments, "--dry-run")
+    assert again.stdout.splitlines()[-1] == "1 runs: 1 done"
+
+
 def test_a_changed_specification_is_refused_before_anything_is_written(compared, few_images):
     folder, _ = compared
     (folder / "changed.yaml").write_text(SPEC.replace("method.width: 4", "method.width: 8"))
