@@ -109,22 +109,31 @@ def resolve(
 ) -> RunConfig:
     """Build the settings from everything a user can give; see the module for the precedence.
 
-    assignments: `section.key=value` texts, the value read as YAML. flags: a layer.
+    file: one that names its method stands in for the default preset, whose settings are for
+    another method, or other images. assignments: `section.key=value` texts, the value read as YAML.
+    flags: a layer.
     base: stands in for the default preset, where no other is named.
     Raises UsageError naming every problem at once.
     """
+    of_file: Layer = {} if file is None else load_file(file)
+    given = [parse_assignment(text) for text in assignments]
+    if preset is None and base is None and "name" in of_file.get("method", {}):
+        base = {}
     if preset is not None or base is None:
-        base = load_preset(preset or registry.DEFAULT_PRESET)
-    layers = [DEFAULTS, base]
-    if file is not None:
-        layers.append(load_file(file))
+        base = load_preset(preset or _default_preset([of_file, *given, flags or {}]))
+    layers = [DEFAULTS, base, of_file]
     # The names first: `--method vae --set method.beta=4` sets beta of that method, which a flag
     # after it would otherwise take for one of the former method, and drop.
     flags = flags or {}
     named = {key: {"name": layer["name"]} for key, layer in flags.items() if "name" in layer}
     layers.append(named)
-    layers += [parse_assignment(text) for text in assignments]
-    return build([*layers, flags])
+    return build([*layers, *given, flags])
+
+
+def _default_preset(layers: Iterable[Layer]) -> str:
+    """The default method's short preset for the data that layers name, if there is one."""
+    own = f"did-{_merge([DEFAULTS, *layers])['data']['name']}-quick"
+    return own if own in registry.presets() else registry.DEFAULT_PRESET
 
 
 def build(layers: Iterable[Layer]) -> RunConfig:
@@ -230,6 +239,11 @@ def parse_assignment(text: str) -> Layer:
         parsed = yaml_text.load(value)
     except (yaml.YAMLError, ValueError):  # such as a date that there is not
         parsed = value
+    if re.search(r"[{,]\s*\d+:\S", value):  # {500:0} is the key "500:0", or a number of base 60
+        raise UsageError(
+            f"--set {text}: a colon in a mapping has a space after it",
+            hint="For example: --set 'method.lambda_h={500: 0, 5000: 0.3}'",
+        )
     return {section: {name: read_numbers(parsed)}}
 
 

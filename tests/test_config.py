@@ -1,10 +1,12 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from didcli import config as settings
 from didcli import registry
+from didcli.engine.runs import settings_of
 from didcli.errors import UnknownNameError, UsageError
 
 
@@ -183,3 +185,36 @@ def test_a_key_that_comes_twice_is_refused(tmp_path):
         settings.load_file(file)
     file.write_text("method: &shared {latent_dim: 6}\ndata: {<<: *shared, latent_dim: 8}\n")
     assert settings.load_file(file)["data"] == {"latent_dim": 8}  # an override that is asked for
+
+
+@pytest.mark.parametrize("name", ["did-dsprites", "did-shapes3d"])
+def test_a_file_that_names_its_method_stands_in_for_the_preset(name):
+    """What such a file leaves out has its default: a pretrained model can be trained again."""
+    folder = Path(__file__).parent.parent / "examples" / "pretrained" / name
+    assert settings.resolve(file=folder / "config.yaml") == settings_of(folder)
+
+
+def test_a_file_without_a_method_is_on_top_of_the_preset(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("train: {steps: 5}")
+    wanted = settings.resolve(flags={"train": {"steps": 5}})
+    assert settings.resolve(file=file) == wanted
+    assert wanted.method == settings.resolve().method
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"flags": {"data": {"name": "shapes3d"}}}, {"assignments": ["data.name=shapes3d"]}],
+    ids=str,
+)
+def test_the_default_preset_is_the_one_for_the_data(asked):
+    assert settings.resolve(**asked) == settings.resolve("did-shapes3d-quick")
+    other = settings.resolve(flags={"data": {"name": "cars3d"}})  # has none of its own
+    assert other.method == settings.resolve().method
+
+
+@pytest.mark.parametrize("value", ["{500:0, 5000: 0.3}", "{500: 0,5000:0.3}", "{3: {8:1}}"])
+def test_a_colon_without_its_space_is_explained(value):
+    with pytest.raises(UsageError, match="has a space after it") as caught:
+        settings.resolve(assignments=[f"method.lambda_h={value}"])
+    assert "{500: 0, 5000: 0.3}" in caught.value.hint

@@ -12,7 +12,7 @@ from random_run import LATENT_DIM, SOURCE, make_dataset, make_run
 from typer.testing import CliRunner
 
 from didcli.cli import app
-from didcli.commands.export import Format, Job, What, plan
+from didcli.commands.export import FORMATS, Format, Job, What, plan
 from didcli.engine import export_model, runs
 from didcli.errors import DataError, RunError, StorageError, UsageError
 
@@ -74,6 +74,14 @@ def test_the_format_is_the_one_asked_for_else_the_suffix_else_the_default(
     what, asked, output, chosen
 ):
     assert plan(what, asked, output, with_images=False) == [Job(what, chosen, output)]
+
+
+@pytest.mark.parametrize(("what", "name"), [(What.codes, "c.parquet"), (What.encoder, "e.pth")])
+def test_a_suffix_of_another_format_is_refused(what, name):
+    with pytest.raises(UsageError, match=f"-o {name} names no format of {what}") as caught:
+        plan(what, None, name, with_images=False)
+    assert "--format" in caught.value.hint
+    assert plan(what, FORMATS[what][0], name, with_images=False)  # one is free to
 
 
 def test_a_folder_of_images_means_codes():

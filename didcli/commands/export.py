@@ -190,6 +190,11 @@ def plan(
         raise UsageError("--images is for codes", hint="Say --what codes, or leave out --images.")
     suffix = Path(output or "").suffix.lower().removeprefix(".")
     named = Format(suffix) if suffix in [*Format] else None
+    if suffix and named is None and file_format is None and what is not What.all:
+        raise UsageError(
+            f"-o {output} names no format of {what}",
+            hint=f"Name a file .{' or .'.join(FORMATS[what])}, or give --format.",
+        )
     if what is not What.all:
         chosen = file_format or named or FORMATS[what][0]
         if chosen not in FORMATS[what]:

@@ -32,7 +32,11 @@ def train(
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings, such as a run's config.yaml.")
+        Path | None,
+        typer.Option(
+            help="YAML file of settings, such as a run's config.yaml. One that names its method "
+            "stands in for the preset."
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
@@ -87,7 +91,7 @@ def train(
     did train                                   DiD on dSprites, minutes on two CPU cores
     did train --preset did-dsprites --seed 3    the full budget
     did train --data ~/faces --image-size 64    on images of your own
-    did train --set method.latent_dim=8 --seed 1 --out runs/eight
+    did train --set method.lambda_o=0.5 --seed 1 --out runs/half
     did train --resume                          go on with the latest run
     torchrun --nproc-per-node 4 -m didcli train     one run by four processes or GPUs
     did traverse "$(did train)" --dim 3

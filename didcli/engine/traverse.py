@@ -93,7 +93,9 @@ def parse_dims(texts: Sequence[str], latent_dim: int) -> tuple[int, ...]:
     Raises UsageError for a text that is not a dimension, a range or a list of them, and for
     dimensions outside 0 .. latent_dim - 1.
     """
-    there = f"The run has dimensions 0 to {latent_dim - 1}: --dim 3, --dim 0-4, --dim 1,5"
+    last_one = latent_dim - 1
+    ways = f"--dim {last_one}, --dim 0-{last_one}, --dim 0,{last_one}"
+    there = f"The run has dimensions 0 to {last_one}: {ways}"
     chosen: list[int] = []
     for part in (part.strip() for text in texts for part in text.split(",")):
         first, dash, last = part.partition("-")

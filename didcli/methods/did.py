@@ -22,8 +22,8 @@ Ours, and off unless a preset asks for them:
     c_k ~ U[-r, r] for the codes that open later, r growing from 0 to 1      (opening)
     (cos pi c_k, sin pi c_k) in the place of c_k, for G and E alike          (circular)
     (r cos pi c_k, r sin pi c_k), r^2 = (1 + c_l) / 2, in that of c_k and c_l (polar)
-    L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), where c' and c'' differ from the same c in
-            dimensions i != j                                                (overlap=absolute)
+    L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), | | summed over channels, where c' and c''
+            differ from the same c in dimensions i != j                      (overlap=absolute)
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
     L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
             gives taken coordinate by coordinate
@@ -33,13 +33,14 @@ Ours, and off unless a preset asks for them:
     noise of coarse grids besides that of pixels on what D, E and H see               (coarse_noise)
 
 L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for pairs that share
-their first image, with a Difference Encoder that learns nothing: v = |x' - x|, of unit length,
-says where the images differ. A learned H can tell dimensions apart however entangled they are;
-this one cannot, where factors are different parts of the image. Its images G(c') and G(c'') are
-part of the batch that D and E see: their codes are drawn all but evenly (a step turns back at the
-end of an interval, so that there are fewer near it). L_rec shows real images to E, and to G what E
-has seen in them: the paradigm is then an adversarial autoencoder's. L_K holds G to what its first
-codes meant while it looks for a use of the new ones: E itself would follow G wherever it goes.
+their first image, with a Difference Encoder that learns nothing: v = |x' - x|, summed over
+channels and of unit length, says where the images differ. A learned H can tell dimensions apart
+however entangled they are; this one cannot, where factors are different parts of the image. Its
+images G(c') and G(c'') are part of the batch that D and E see: their codes are drawn all but evenly
+(a step turns back at the end of an interval, so that there are fewer near it). L_rec shows real
+images to E, and to G what E has seen in them: the paradigm is then an adversarial autoencoder's.
+L_K holds G to what its first codes meant while it looks for a use of the new ones: E itself would
+follow G wherever it goes.
 """
 
 import copy
@@ -121,7 +122,8 @@ class Config(CodeConfig):
     pool: Literal[0, 1, 2, 4] = 1
     """Grid over which H averages its features: 1 = what changed, not where; 0 = no averaging."""
     pairs: Size = 32
-    """Pairs that H sees in a step, at most one for each image of the batch; 0 is one for each."""
+    """Pairs that H sees in a step, at most one for each image of the batch that is not a neighbour;
+    0 is one for each."""
 
     networks: Family = "broadcast"
     width: Count = 32

@@ -142,7 +142,7 @@ class PyramidDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.side = CELLS // 2
-        grid = _positions(self.side).flatten(2).squeeze(0).T
+        grid = _positions(self.side).flatten(2).squeeze(0).T.contiguous()
         self.register_buffer("grid", grid, persistent=False)  # (64, 2)
         features = 4 * width if image_shape[0] == 1 else 8 * width
         # By cell: matrix products, which are faster than convolutions of 1x1.
