@@ -191,7 +191,7 @@ def test_the_real_command_exits_2_and_says_which_dimensions_there_are(run, did):
     assert result.stdout == ""
     assert result.stderr == (
         "error: there is no dimension 99\n"
-        "hint: The run has dimensions 0 to 5: --dim 3, --dim 0-4, --dim 1,5\n"
+        "hint: The run has dimensions 0 to 5: --dim 5, --dim 0-5, --dim 0,5\n"
     )
 
 

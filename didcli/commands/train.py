@@ -28,7 +28,7 @@ def train(
         str | None,
         typer.Option(
             help=f"Settings to start from: {', '.join(registry.presets())}. "
-            f"Without one: {registry.DEFAULT_PRESET}."
+            f"Without one: {registry.DEFAULT_PRESET}, or did-DATA-quick if there is one."
         ),
     ] = None,
     config: Annotated[
