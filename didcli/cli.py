@@ -123,6 +123,7 @@ def _command() -> Any:
 def _usage_problem(error: Any) -> str:
     """What click found wrong, in the form of our own errors; it would print the usage as well."""
     message = " ".join(error.format_message().split()).removesuffix(".")
+    message = message.replace(": Value error, ", ": ")  # pydantic's word for what we raise
     called = next((f"did {word}" for word in sys.argv[1:] if word in COMMANDS), "did")
     return f"error: {message[:1].lower()}{message[1:]}\nhint: {called} --help shows what it takes"
 

@@ -110,6 +110,7 @@ def test_2_unknown_settings_are_listed_with_the_nearest(did):
         (["train", "--stepz", "5"], "no such option: --stepz"),
         (["train", "--set"], "'--set' requires an argument"),
         (["traverse", "--steps", "1"], "invalid value for '--steps'"),
+        (["traverse", "--from", "priors"], "invalid value for '--from': 'priors' is not one of"),
         (["compare"], "missing argument 'SPEC|RUN'"),
     ],
 )

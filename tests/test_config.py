@@ -218,3 +218,8 @@ def test_a_colon_without_its_space_is_explained(value):
     with pytest.raises(UsageError, match="has a space after it") as caught:
         settings.resolve(assignments=[f"method.lambda_h={value}"])
     assert "{500: 0, 5000: 0.3}" in caught.value.hint
+
+
+def test_codes_beyond_the_number_of_codes_are_named_at_once():
+    with pytest.raises(UsageError, match=r"a problem:\n  method\.polar and opening: .* not 4;"):
+        settings.resolve(assignments=["method.latent_dim=4"])

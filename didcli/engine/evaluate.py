@@ -190,7 +190,10 @@ def read_code_table(file: IO[bytes], name: str) -> CodeTable:
 
     name: what errors call the file. Raises DataError when it is not such a file. Never unpickles.
     """
-    hint = "Save one with numpy.savez(file, codes=..., factors=..., factor_sizes=...)."
+    hint = (
+        "Save one with did export --what codes -o FILE.npz, or with "
+        "numpy.savez(file, codes=..., factors=..., factor_sizes=...)."
+    )
     source = arrays.OpenFile(file, name)
     present = arrays.npz_names(source, hint)
 

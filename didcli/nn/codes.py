@@ -62,17 +62,19 @@ class CodeConfig:
             "polar": [*self.polar, *self.polar.values()],
             "categories": [*self.categories],
         }
-        for name, codes in {**kinds, "opening": [*self.opening]}.items():
-            if any(code >= self.latent_dim for code in codes):
-                raise ValueError(
-                    f"{name}: codes are 0 to {self.latent_dim - 1}, not {max(codes)}; give other "
-                    "ones, or none: [] or {}"
-                )
+        named = {**kinds, "opening": [*self.opening]}
+        beyond = [key for key, codes in named.items() if max(codes, default=0) >= self.latent_dim]
+        if beyond:
+            last = max(max(named[key]) for key in beyond)
+            raise ValueError(
+                f"{' and '.join(beyond)}: codes are 0 to {self.latent_dim - 1} (latent_dim), not "
+                f"{last}; give other ones, or none: [] or {{}}"
+            )
         for code in range(self.latent_dim):
-            naming = [name for name, codes in kinds.items() for own in codes if own == code]
-            if len(naming) > 1:
+            twice = [name for name, codes in kinds.items() for own in codes if own == code]
+            if len(twice) > 1:
                 raise ValueError(
-                    f"{naming[0]}: code {code} is named twice, in {' and '.join(naming)}; give "
+                    f"{twice[0]}: code {code} is named twice, in {' and '.join(twice)}; give "
                     "other codes, or none: [] or {}"
                 )
         for angle, radius in self.polar.items():
