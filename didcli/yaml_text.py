@@ -28,4 +28,8 @@ class _Loader(yaml.SafeLoader):
 def load(text: str) -> Any:
     """None for an empty text. Raises yaml.YAMLError, and ValueError for values such as dates that
     there are not."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506: a SafeLoader
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
