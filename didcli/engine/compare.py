@@ -60,7 +60,7 @@ def check_place(out: Path, name: str, folders: Collection[Path] = ()) -> None:
         raise _cannot_make(out, error) from error
     found -= {runs.LOCK_NAME}
     # A file of that name may be anyone's, unless it lies beside what a comparison makes.
-    begun = RUNS_FOLDER in found if name == SPEC_NAME else True
+    begun = name == RUNS_NAME or RUNS_FOLDER in found
     if found and not (name in found and (begun or found == {name})):
         raise RunConflictError(
             f"{out} holds other files, and no {name} of such a comparison",
