@@ -3,6 +3,7 @@ import dataclasses
 import math
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -91,6 +92,7 @@ def test_ctrl_c_ends_scikit_learn_s_trees_early(monkeypatch):
         stages.append(arguments)
         if len(stages) == 1:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.05)  # the main thread gets its turn long before the last stage
         return fit_stage(*arguments, **named)
 
     fit_stage = GradientBoostingClassifier._fit_stage
