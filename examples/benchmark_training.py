@@ -41,24 +41,36 @@ class Row:
         # By the middle of a run all losses have come in.
         self.step = config.train.steps // 2
         self.rates: list[float] = []
+        self.drawing: list[float] = []
 
     def run(self, seconds: float) -> None:
-        """Train for about `seconds`, and note the images per second."""
-        steps, started = 0, time.perf_counter()
+        """Train for about `seconds`; note the images per second, and what drawing them took."""
+        steps, drawing, started = 0, 0.0, time.perf_counter()
         while time.perf_counter() - started < seconds or steps < 4:
             rng = step_generator(0, self.step, CPU)
+            asked = time.perf_counter()
             rows = np.random.default_rng(self.step).integers(len(self.dataset), size=BATCH_SIZE)
             images = runs.to_unit_range(self.dataset.images(rows), CPU)
             images = images.contiguous(memory_format=self.layout)
+            drawing += time.perf_counter() - asked
             with devices.autocast(CPU, self.precision):
                 self.method.train_step(images, rng, self.step)
             self.step += 1
             steps += 1
-        self.rates.append(steps * BATCH_SIZE / (time.perf_counter() - started))
+        passed = time.perf_counter() - started
+        self.rates.append(steps * BATCH_SIZE / passed)
+        self.drawing.append(drawing / passed)
 
     @property
     def rate(self) -> float:
         return statistics.median(self.rates[1:])  # the first round warms up
+
+    def __str__(self) -> str:
+        drawing = statistics.median(self.drawing[1:])
+        return (
+            f"{self.label:24} {self.rate:7.0f} images/s  {self.rate / BATCH_SIZE:6.1f} steps/s  "
+            f"({drawing:.1%} of a step: drawing the images)"
+        )
 
 
 def main() -> None:
@@ -70,7 +82,7 @@ def main() -> None:
 
     quick = Row("did, the quick preset", registry.DEFAULT_PRESET)
     plain = Row("did, plain", registry.DEFAULT_PRESET, plain=True, networks="classic")
-    rows = [quick, plain]
+    rows = [quick, plain, Row("did, 3DShapes, quick", "did-shapes3d-quick")]
     for method in ("beta_tcvae", "factor_vae"):
         if f"{method}-dsprites" in registry.presets():
             rows.append(Row(method, f"{method}-dsprites"))
@@ -80,7 +92,7 @@ def main() -> None:
 
     print(f"batch {BATCH_SIZE}, {devices.describe(CPU, quick.precision, arguments.threads)}")
     for row in rows:
-        print(f"{row.label:24} {row.rate:7.0f} images/s  {row.rate / BATCH_SIZE:6.1f} steps/s")
+        print(row)
     print(f"quick over plain: {quick.rate / plain.rate:.2f}")
 
 

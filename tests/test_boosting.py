@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -98,6 +99,7 @@ def test_ctrl_c_ends_it_within_a_stage(monkeypatch, threads):
         grown.append(arguments)
         if len(grown) == 1:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.02)  # the main thread gets its turn long before the last tree
         add_tree(*arguments)
 
     add_tree = _trees.add_tree
