@@ -70,3 +70,11 @@ def test_long_labels_that_differ_at_their_ends_are_told_apart():
 
     one, other = (f"FactorVAE, the networks of another, gamma {gamma}" for gamma in (10, 40))
     assert with_labels(one, one + " ") != with_labels(one, other)
+
+
+def test_a_heading_longer_than_its_picture_is_wide_is_wrapped():
+    """Bare paper is left at both sides of a picture of one narrow panel."""
+    heading = "a seed at the same place " * 4 + "\nimages: official sha256:" + "0a" * 32
+    png = draw_dots([Panel("mig", {"ours": {0: 0.5}})], heading)
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+    assert (pixels[:, [0, 1, -2, -1]] == 255).all()

@@ -65,7 +65,10 @@ def picture(comparison: Comparison) -> bytes:
         )
         for score in comparison.scores
     ]
-    return draw_dots(panels, "Each run a dot, a seed at the same place; the line is the mean")
+    heading = "Each run a dot, a seed at the same place; the line is the mean"
+    if comparison.data_source:
+        heading += f"\nimages: {comparison.data_source}"
+    return draw_dots(panels, heading)
 
 
 def write_traversals(

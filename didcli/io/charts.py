@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ CHARACTER_INCHES = 0.045
 """What a character of a slanted label adds to the height of a panel."""
 SPREAD = 0.3
 """Share of a column over which dots are spread, so that equal scores do not hide one another."""
+CHARACTERS_PER_INCH = 11
+"""Of a heading; fewer than there is room for, on average."""
 LONGEST_LABEL = 24
 """Characters; a longer one would take the room of the panels."""
 
@@ -41,9 +44,10 @@ def draw_dots(panels: Sequence[Panel], heading: str) -> bytes:
     methods = max(len(panel.columns) for panel in panels)
     width = across * max(2.6, 0.9 + COLUMN_INCHES * methods)
     longest = min(LONGEST_LABEL, max(len(label) for panel in panels for label in panel.columns))
-    height = 0.4 + down * (2.4 + CHARACTER_INCHES * longest)
+    lines = wrapped(heading, width)
+    height = 0.2 * (1 + len(lines)) + down * (2.4 + CHARACTER_INCHES * longest)
     figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
-    figure.suptitle(heading, fontsize=10)
+    figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
@@ -79,6 +83,12 @@ def draw_dots(panels: Sequence[Panel], heading: str) -> bytes:
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
+
+
+def wrapped(heading: str, inches: float) -> list[str]:
+    """The lines of a heading in the room that there is."""
+    characters = int(inches * CHARACTERS_PER_INCH)
+    return [part for line in heading.splitlines() for part in textwrap.wrap(line, characters)]
 
 
 def _places(seeds: Sequence[int]) -> dict[int, float]:
