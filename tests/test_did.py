@@ -146,6 +146,18 @@ def test_coarse_noise_is_on_all_that_d_e_and_h_see():
         assert all(batch.mean(dim=(1, 2, 3)).std() > 0.05 for batch in batches)
 
 
+def test_both_kinds_of_noise_follow_their_schedules(monkeypatch):
+    method = model(instance_noise={10: 0.2, 20: 0.1}, coarse_noise={10: 0.12, 20: 0.0})
+    given = []
+    noise = did.InstanceNoise
+    monkeypatch.setattr(
+        did, "InstanceNoise", lambda sd, _, coarse: given.append((sd, coarse)) or noise(sd, rng())
+    )
+    for step in (10, 15, 30):
+        method.train_step(images(), rng(step), step)
+    assert given == [pytest.approx(each) for each in [(0.2, 0.12), (0.15, 0.06), (0.1, 0.0)]]
+
+
 def test_the_output_of_g_is_linear_unless_it_leaks_less():
     assert not isinstance(model().g.tail[-1], LeakyClamp)
     assert model(leak=0.25).g.tail[-1].leak == 0.25

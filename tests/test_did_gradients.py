@@ -129,6 +129,28 @@ def test_gradients_are_those_of_the_losses_as_they_are_written(adversary, contra
     assert_gradients(found, l_g + LAMBDA_O * l_o + LAMBDA_R * l_rec, "g", g)
 
 
+def test_the_penalty_of_wgan_gp_is_between_each_real_image_and_a_fake(monkeypatch):
+    """Every third step, at three times its weight, which grows; at a place of its own each."""
+    method = method_of("wgan-gp", "supcon", "signed")
+    d, g, step, caught, mixes = copy.deepcopy(method.d), copy.deepcopy(method.g), 75, [], []
+    method.g.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].detach()))
+
+    def with_mix_noted(critic, real, fake, mix):
+        mixes.append(mix)
+        return penalty(critic, real, fake, mix)
+
+    penalty = losses.gradient_penalty
+    monkeypatch.setattr(losses, "gradient_penalty", with_mix_noted)
+    found = gradients(method, step)
+
+    real, fake, mix = images(BATCH), g(caught[0])[:BATCH].detach(), mixes[0]
+    assert mix.shape == (BATCH, 1, 1, 1)
+    assert mix.unique().numel() == BATCH
+    weight = 3 * GAMMA * 2 * step / 100
+    loss = critic_loss("wgan-gp", d, real, fake) + weight * penalty(d, real, fake, mix)
+    assert_gradients(found, loss, "d", d)
+
+
 @pytest.mark.parametrize(("step", "decay"), [(0, 0.1), (90, 0.91), (100_000, 0.999)])
 def test_the_averages_are_short_at_first_and_then_as_long_as_asked(step, decay):
     method = method_of("nonsaturating", "supcon", "signed")
