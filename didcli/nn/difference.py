@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from didcli.nn.networks import Family, conv_trunk, mlp, unit_length
 
 Difference = Literal["pixels", "features", "concat"]
+HIDDEN = 128
+"""Units of the hidden fully connected layer."""
 
 
 class DifferenceEncoder(nn.Module):
@@ -31,7 +33,6 @@ class DifferenceEncoder(nn.Module):
         difference: Difference = "pixels",
         pool: int = 1,
         width: int = 32,
-        hidden: int = 128,
         family: Family = "stem",
     ) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class DifferenceEncoder(nn.Module):
         if pool:
             positions = self.trunk(torch.zeros(1, *seen)).shape[-1] ** 2
             features = features // positions * pool**2
-        self.head = mlp((features, hidden, outputs), bias=difference == "concat")
+        self.head = mlp((features, HIDDEN, outputs), bias=difference == "concat")
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         if self.difference == "pixels":
