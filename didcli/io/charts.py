@@ -44,7 +44,7 @@ def draw_dots(panels: Sequence[Panel], heading: str) -> bytes:
     methods = max(len(panel.columns) for panel in panels)
     width = across * max(2.6, 0.9 + COLUMN_INCHES * methods)
     longest = min(LONGEST_LABEL, max(len(label) for panel in panels for label in panel.columns))
-    lines = wrapped(heading, width)
+    lines = _wrapped(heading, width)
     height = 0.2 * (1 + len(lines)) + down * (2.4 + CHARACTER_INCHES * longest)
     figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
     figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
@@ -85,7 +85,7 @@ def draw_dots(panels: Sequence[Panel], heading: str) -> bytes:
     return png.getvalue()
 
 
-def wrapped(heading: str, inches: float) -> list[str]:
+def _wrapped(heading: str, inches: float) -> list[str]:
     """The lines of a heading in the room that there is."""
     characters = int(inches * CHARACTERS_PER_INCH)
     return [part for line in heading.splitlines() for part in textwrap.wrap(line, characters)]
