@@ -24,6 +24,7 @@ CASES = [
     ("did", {"pairs": 4, "lambda_h": {0: 0.0, 1: 1.0}}),
     ("did", {"lambda_o": 1.0, "anchors": 4}),
     ("did", {"lambda_o": 1.0, "anchors": 4, "overlap": "signed"}),
+    ("did", {"lambda_i": 1.0, "anchors": 2, "circular": [0, 2]}),
     (
         "did",
         {

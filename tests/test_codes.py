@@ -156,6 +156,19 @@ def test_a_circular_code_is_seen_as_a_point_of_the_unit_circle():
     assert draws.embed(config(), codes) is codes
 
 
+def test_chords_are_those_of_the_circles_that_a_change_turns():
+    cfg = config(circular=[0, 2])
+    before = torch.tensor([[0.25, 0.1, -0.9, 0.3, 0.5, 0.5]] * 3)
+    after = before.clone()
+    after[0, 0] = -0.75  # half a turn
+    after[1, 2] = 0.6  # a quarter, across the seam
+    after[2, 1] = 0.9  # no circle
+    found = draws.chords(cfg, draws.embed(cfg, before), draws.embed(cfg, after))
+    expected = torch.tensor([[2.0, 0.0], [0.0, 2.0**0.5], [0.0, 0.0]])
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert (found == 0).tolist() == (expected == 0).tolist()
+
+
 def test_codes_are_read_back_from_what_networks_see_at_any_length():
     cfg = config(circular=[1, 3], noise_dim=0)
     codes, _, _ = draws.draw_pairs(cfg, 200, CPU, rng(), 0)

@@ -57,6 +57,13 @@ def test_settings_that_contradict_each_other_are_reported():
         settings.build(layers)
 
 
+def test_even_turns_are_asked_of_circular_codes_alone():
+    layers = [settings.DEFAULTS, {"method": {"lambda_i": {5: 0, 9: 1}}}]
+    with pytest.raises(UsageError, match=r"method\.lambda_i: no code is circular; give .*"):
+        settings.build(layers)
+    settings.build([*layers, {"method": {"circular": [0]}}])
+
+
 @pytest.mark.parametrize(
     ("assignment", "key"),
     [

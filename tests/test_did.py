@@ -106,6 +106,8 @@ def test_settings_that_contradict_each_other_are_refused(changes):
         {"opening": {2: {1: 0.0, 2: 1.0}, 3: {1: 0.0, 2: 1.0}}},
         {"circular": [0, 2]},
         {"circular": [0, 1, 2, 3], "lambda_o": 1.0, "lambda_r": 1.0},
+        {"circular": [0, 1], "lambda_i": 1.0},
+        {"circular": [0], "lambda_i": {0: 0.0, 2: 1.0}, "overlap": "signed", "lambda_h": 0.0},
         {"circular": [0, 3], "opening": {3: {1: 0.0, 2: 1.0}}, "lambda_r": 1.0},
         {"polar": {3: 1}},
         {"polar": {2: 3}, "circular": [0], "lambda_o": 1.0, "overlap": "signed", "lambda_r": 1.0},

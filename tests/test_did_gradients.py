@@ -13,7 +13,7 @@ from didcli.methods import did
 from didcli.nn import losses
 
 BATCH, ANCHORS, RECONSTRUCTED, STEP = 16, 5, 8, 50
-LAMBDA_H, LAMBDA_E, LAMBDA_O, LAMBDA_R = 0.25, 0.5, 0.7, 2.0
+LAMBDA_H, LAMBDA_E, LAMBDA_O, LAMBDA_I, LAMBDA_R = 0.25, 0.5, 0.7, 0.4, 2.0
 GAMMA, PENALTY_EVERY = 3.0, {"nonsaturating": 2, "wgan-gp": 3}  # at STEP of WGAN-GP there is none
 TEMPERATURE = 0.3
 CIRCLE = (1, 4)
@@ -40,6 +40,7 @@ def method_of(adversary: str, contrast: str, overlap: str) -> nn.Module:
         lambda_h={0: 0.0, 200: 4 * LAMBDA_H},
         lambda_e=LAMBDA_E,
         lambda_o=LAMBDA_O,
+        lambda_i=LAMBDA_I,
         lambda_r=LAMBDA_R,
     )
     method = did.build(config, SHAPE)
@@ -84,6 +85,15 @@ def reconstruction_loss(g: nn.Module, e: nn.Module, real: Tensor) -> Tensor:
     return (again - real).square().mean() + F.relu(codes.abs() - 1).square().mean()
 
 
+def evenness_loss(changes: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The variance of log(s / q^2) of the changes of the one circular code."""
+    chord = (after - before)[:, CIRCLE].norm(dim=1)
+    turned = chord > 0
+    assert 2 < turned.sum() < len(turned)
+    ratios = (changes.square().mean(dim=(1, 2, 3)) + 1e-3).log()[turned] - 2 * chord[turned].log()
+    return ratios.var(correction=0)
+
+
 def changed_codes(before: Tensor, after: Tensor) -> Tensor:
     """Which of the four codes differs in each row; the fifth column belongs to the circle."""
     different = before != after
@@ -113,7 +123,8 @@ def test_gradients_are_those_of_the_losses_as_they_are_written(adversary, contra
     inputs, real, pairs = caught[0], images(BATCH), pairs_of(overlap)
     drawn = g(inputs)
     fake, second = drawn[:BATCH], drawn[BATCH : BATCH + pairs]
-    near = drawn[BATCH + pairs :] if overlap == "signed" else drawn[BATCH - 2 * ANCHORS : BATCH]
+    where = slice(BATCH + pairs, None) if overlap == "signed" else slice(BATCH - 2 * ANCHORS, BATCH)
+    changes = drawn[where] - drawn[:ANCHORS].repeat(2, 1, 1, 1)
 
     assert_gradients(found, critic_loss(adversary, d, real, fake.detach()), "d", d)
 
@@ -122,11 +133,13 @@ def test_gradients_are_those_of_the_losses_as_they_are_written(adversary, contra
     l_enc = (e(fake) - inputs[:BATCH]).square().mean()
     l_rec = reconstruction_loss(g, e, real[:RECONSTRUCTED])
     measure = losses.squared_cosine if overlap == "signed" else losses.shared_pixels
-    l_o = measure(*(part - drawn[:ANCHORS] for part in near.chunk(2)))
+    l_o = measure(*changes.chunk(2))
+    l_i = evenness_loss(changes, inputs[:ANCHORS].repeat(2, 1), inputs[where])
     l_g = generator_loss(adversary, d, fake) + LAMBDA_H * l_h + LAMBDA_E * l_enc
     assert_gradients(found, l_h, "h", h)
     assert_gradients(found, l_enc + LAMBDA_R * l_rec, "e", e)
-    assert_gradients(found, l_g + LAMBDA_O * l_o + LAMBDA_R * l_rec, "g", g)
+    compared = LAMBDA_O * l_o + LAMBDA_I * l_i
+    assert_gradients(found, l_g + compared + LAMBDA_R * l_rec, "g", g)
 
 
 def test_the_penalty_of_wgan_gp_is_between_each_real_image_and_a_fake(monkeypatch):

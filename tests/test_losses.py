@@ -199,6 +199,40 @@ def test_the_overlap_with_an_unchanged_image_is_zero_with_a_finite_gradient(rng,
     assert torch.isfinite(a.grad).all()
 
 
+def test_unevenness_is_the_variance_of_each_angle_s_ratios():
+    """Two changes of the first angle, three of the second, one of none."""
+    squares = torch.tensor([0.1, 0.4, 0.2, 0.3, 0.0, 0.5])
+    chords = torch.tensor([[1.0, 0], [0.5, 0], [0, 2.0], [0, 1.5], [0, 0.2], [0, 0]])
+    groups = [[(0.1, 1.0), (0.4, 0.5)], [(0.2, 2.0), (0.3, 1.5), (0.0, 0.2)]]
+    expected = 0.0
+    for group in groups:
+        ratios = [math.log((square + 0.001) / chord**2) for square, chord in group]
+        centre = sum(ratios) / len(ratios)
+        expected += sum((ratio - centre) ** 2 for ratio in ratios) / 5
+    assert losses.unevenness(squares, chords).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_circle_of_images_is_even_and_the_way_there_and_back_is_not():
+    """Half turns of a code that goes round, and of one that comes back by the way it went."""
+    angles = torch.arange(12) * (2 * math.pi / 12)
+    first, second = angles.repeat_interleave(12), angles.repeat(12)
+    chords = (2 * torch.sin((second - first) / 2).abs())[:, None]
+    chords[chords < 1e-3] = 0.0  # no change
+    circle = chords.squeeze(1).square()
+    there_and_back = (second.cos() - first.cos()).square()
+    assert losses.unevenness(100 * circle, chords).item() < 1e-4
+    assert losses.unevenness(100 * there_and_back, chords).item() > 1.0
+
+
+def test_what_no_angle_changes_is_even_with_a_finite_gradient():
+    squares = torch.zeros(3, requires_grad=True)
+    for chords in (torch.zeros(3, 2), torch.zeros(3, 0), torch.tensor([[0.0], [1.0], [2.0]])):
+        loss = losses.unevenness(squares, chords)
+        loss.backward()
+        assert torch.isfinite(squares.grad).all()
+    assert losses.unevenness(squares, torch.zeros(3, 2)) == 0.0
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
 def test_scale_gradient_keeps_values_and_scales_what_comes_back(weight):
     x = torch.tensor([1.0, -2.0], requires_grad=True)

@@ -13,7 +13,7 @@ here as follows.
           = -E||v_i - v_j||^2, i != j, the paper's formula alone             (contrast=push)
     L_enc = mean (E(x) - c)^2
     L_G   = adversarial + lambda_h L_H + lambda_e L_enc + lambda_o L_O + lambda_r L_rec
-            + lambda_k L_K
+            + lambda_i L_I + lambda_k L_K
     H minimises L_H, E minimises L_enc + lambda_r L_rec, D minimises its adversarial loss plus a
     gradient penalty.
 
@@ -25,6 +25,8 @@ Ours, and off unless a preset asks for them:
     L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), | | summed over channels, where c' and c''
             differ from the same c in dimensions i != j                      (overlap=absolute)
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
+    L_I   = variance of log(mean (G(c') - G(c))^2 / q^2), over the c' that differ from c in the same
+            circular code, by a chord q of its circle
     L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
             gives taken coordinate by coordinate
     L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
@@ -37,7 +39,9 @@ their first image, with a Difference Encoder that learns nothing: v = |x' - x|, 
 channels and of unit length, says where the images differ. A learned H can tell dimensions apart
 however entangled they are; this one cannot, where factors are different parts of the image. Its
 images G(c') and G(c'') are part of the batch that D and E see: their codes are drawn all but evenly
-(a step turns back at the end of an interval, so that there are fewer near it). L_rec shows real
+(a step turns back at the end of an interval, so that there are fewer near it). L_I, on the same
+images, is difference by difference what a circle is: a hue that goes from blue to yellow and back
+by the same colours has small differences between distant codes. L_rec shows real
 images to E, and to G what E has seen in them: the paradigm is then an adversarial autoencoder's.
 L_K holds G to what its first codes meant while it looks for a use of the new ones: E itself would
 follow G wherever it goes.
@@ -57,6 +61,7 @@ from didcli.errors import UsageError
 from didcli.nn import losses, parallel
 from didcli.nn.codes import (
     CodeConfig,
+    chords,
     embed,
     seen_columns,
     settled_codes,
@@ -100,10 +105,14 @@ class Config(CodeConfig):
     """`absolute` compares where two dimensions change an image, by changes as large as H sees;
     `signed` how, by small steps, where all changes meet in the same pixels (one moving object)."""
     anchors: Count = 16
-    """Images of the batch in which L_O compares two dimensions; with `absolute` at most a third of
-    it, as what they become belongs to the batch as well."""
+    """Images of the batch in which L_O compares two dimensions, and L_I their changes; with
+    `absolute` at most a third of it, as what they become belongs to the batch as well."""
     small_step: Annotated[float, Gt(0), Le(1)] = 0.1
     """Length of the steps of `signed`, in either direction."""
+
+    lambda_i: Schedule = 0.0
+    """Weight of L_I in G's loss: that equal turns of a circular code make equal differences, in
+    the images that L_O compares."""
 
     lambda_r: Schedule = 0.0
     """Weight of L_rec, the error of real images that E encodes and G decodes again."""
@@ -147,6 +156,14 @@ class Config(CodeConfig):
     """What all three learning rates are multiplied by."""
     ema: Momentum = 0.999
     """Decay of the moving averages of G's and E's weights, which `decode` and `encode` use."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if highest(self.lambda_i) > 0 and not self.circular:
+            raise ValueError(
+                "lambda_i: no code is circular; give those that are angles, such as "
+                "method.circular=[0], or lambda_i=0"
+            )
 
 
 class Did(nn.Module):
@@ -214,8 +231,15 @@ class Did(nn.Module):
             total = total + contrast
             logs |= {"contrast": contrast, "h_accuracy": accuracy}
         if sizes.anchors:
-            logs["overlap"] = self._overlap(clean[: sizes.anchors], clean[drawn.neighbours])
-            total = total + at(cfg.lambda_o, step) * logs["overlap"]
+            anchors, neighbours = slice(sizes.anchors), drawn.neighbours
+            changes = clean[neighbours] - clean[anchors].repeat(2, 1, 1, 1)
+            if (weight := at(cfg.lambda_o, step)) > 0:
+                logs["overlap"] = self._overlap(changes)
+                total = total + weight * logs["overlap"]
+            if (weight := at(cfg.lambda_i, step)) > 0:
+                turns = chords(cfg, drawn.inputs[anchors].repeat(2, 1), drawn.inputs[neighbours])
+                logs["unevenness"] = self._unevenness(changes, turns)
+                total = total + weight * logs["unevenness"]
         if settled := self._settle(step):
             logs["keeping"] = self._keeping(fakes, drawn.codes, settled)
             total = total + at(cfg.lambda_k, step) * logs["keeping"]
@@ -250,14 +274,15 @@ class Did(nn.Module):
         cfg = self.config
         # All parts at every step, so that one that processes cannot share is refused at the first.
         inside = cfg.overlap == "absolute"  # of the batch
-        anchors = _part("anchors", cfg.anchors, count // 3 if inside else count, cfg.lambda_o)
+        compared = (cfg.lambda_o, cfg.lambda_i)
+        anchors = _part("anchors", cfg.anchors, count // 3 if inside else count, *compared)
         alone = count - 2 * anchors if inside else count
         pairs = _part("pairs", cfg.pairs or LARGEST, alone, cfg.lambda_h)
         reconstructed = _part("reconstructed", cfg.reconstructed, count, cfg.lambda_r)
         return Sizes(
             fakes=count,
             pairs=pairs,
-            anchors=anchors if at(cfg.lambda_o, step) > 0 else 0,
+            anchors=anchors if any(at(weight, step) > 0 for weight in compared) else 0,
             reconstructed=reconstructed if at(cfg.lambda_r, step) > 0 else 0,
         )
 
@@ -295,11 +320,17 @@ class Did(nn.Module):
             return losses.wasserstein_generator(scores)
         return losses.nonsaturating_generator(scores)
 
-    def _overlap(self, anchors: Tensor, neighbours: Tensor) -> Tensor:
-        first, second = neighbours.chunk(2)
+    def _overlap(self, changes: Tensor) -> Tensor:
+        """Of each anchor's first change and its second, (2 A, C, H, W)."""
         signed = self.config.overlap == "signed"
         measure = losses.squared_cosine if signed else losses.shared_pixels
-        return measure(first - anchors, second - anchors)
+        return measure(*changes.chunk(2))
+
+    @staticmethod
+    def _unevenness(changes: Tensor, turns: Tensor) -> Tensor:
+        """L_I of all processes' changes."""
+        squares = changes.square().mean(dim=(1, 2, 3))
+        return losses.unevenness(parallel.gather(squares), parallel.gather(turns))
 
     def _reconstruction(
         self, images: Tensor, seen: Tensor, reach: Tensor, rng: torch.Generator
@@ -342,13 +373,13 @@ class Did(nn.Module):
         return loss, accuracy
 
 
-def _part(name: str, count: int, room: int, weight: Schedule) -> int:
-    """This process's part of `count` images, at most `room`; 0 for a loss whose weight never rises
-    above 0.
+def _part(name: str, count: int, room: int, *weights: Schedule) -> int:
+    """This process's part of `count` images, at most `room`; 0 for losses none of whose weights
+    ever rises above 0.
 
     Raises UsageError if there is no room, or if processes cannot share them.
     """
-    if highest(weight) == 0:
+    if all(highest(weight) == 0 for weight in weights):
         return 0
     if room == 0:
         raise UsageError(

@@ -169,6 +169,13 @@ def seen_columns(config: CodeConfig, codes: Sequence[int]) -> list[int]:
     return [*codes, *(column for column, code in sines if code in codes)]
 
 
+def chords(config: CodeConfig, first: Tensor, second: Tensor) -> Tensor:
+    """How far apart two inputs of G, (P, n + k + m) each, are on each circle: (P, k), at most 2."""
+    apart, n = second - first, config.latent_dim
+    sines = apart[:, n : n + len(config.circular)]
+    return torch.hypot(apart[:, config.circular], sines)
+
+
 def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
     """How far from 0 each input of G reaches at `step`: (n + k + m,), 1 where it is open."""
     codes = [*range(config.latent_dim), *config.circular]  # a circular code has its sine, too

@@ -128,6 +128,24 @@ def shared_pixels(first: Tensor, second: Tensor) -> Tensor:
     return F.cosine_similarity(one, other, dim=1, eps=1e-3).mean()
 
 
+def unevenness(squares: Tensor, chords: Tensor) -> Tensor:
+    """E[(log(s / q^2) - mean)^2], the mean that over the changes of the same angle; in nats^2.
+
+    0 where equal turns of an angle make equal differences: where what it does to an image goes
+    round a circle, and not to and fro, by the same images on both ways. squares: (P,), the mean
+    squared difference s that each turn makes, in units of the squared image range. chords:
+    (P, k), how far apart each turn's ends are on the circle of each of k angles, q: 0 for those
+    that it does not turn. A change of none does not count. Returns a scalar >= 0.
+    """
+    turned = chords > 0
+    # What is hardly to be seen is not to be divided by: sd .03 of a pixel.
+    ratios = torch.where(
+        turned, (squares + 1e-3).log()[:, None] - 2.0 * chords.clamp(min=1e-3).log(), 0.0
+    )
+    centres = ratios.sum(dim=0) / turned.sum(dim=0).clamp(min=1)
+    return _masked_mean((ratios - centres).square(), turned)
+
+
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
