@@ -85,13 +85,20 @@ def reconstruction_loss(g: nn.Module, e: nn.Module, real: Tensor) -> Tensor:
     return (again - real).square().mean() + F.relu(codes.abs() - 1).square().mean()
 
 
+def overlap_loss(overlap: str, changes: Tensor) -> Tensor:
+    if overlap == "signed":
+        return losses.squared_cosine(*changes.chunk(2))
+    return losses.shared_pixels(*changes.abs().sum(dim=1).flatten(1).chunk(2))
+
+
 def evenness_loss(changes: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """The variance of log(s / q^2) of the changes of the one circular code."""
+    """Of the one circular code."""
     chord = (after - before)[:, CIRCLE].norm(dim=1)
     turned = chord > 0
     assert 2 < turned.sum() < len(turned)
-    ratios = (changes.square().mean(dim=(1, 2, 3)) + 1e-3).log()[turned] - 2 * chord[turned].log()
-    return ratios.var(correction=0)
+    rates = (changes.abs().sum(dim=1) / chord.clamp(min=1e-9)[:, None, None])[turned]
+    spread = rates.var(dim=0, correction=0).mean()
+    return spread / (rates.mean(dim=0).square().mean() + 2.5e-4)
 
 
 def changed_codes(before: Tensor, after: Tensor) -> Tensor:
@@ -132,8 +139,7 @@ def test_gradients_are_those_of_the_losses_as_they_are_written(adversary, contra
     l_h = contrast_loss(contrast, h, fake[:pairs], second, changed)
     l_enc = (e(fake) - inputs[:BATCH]).square().mean()
     l_rec = reconstruction_loss(g, e, real[:RECONSTRUCTED])
-    measure = losses.squared_cosine if overlap == "signed" else losses.shared_pixels
-    l_o = measure(*changes.chunk(2))
+    l_o = overlap_loss(overlap, changes)
     l_i = evenness_loss(changes, inputs[:ANCHORS].repeat(2, 1), inputs[where])
     l_g = generator_loss(adversary, d, fake) + LAMBDA_H * l_h + LAMBDA_E * l_enc
     assert_gradients(found, l_h, "h", h)

@@ -182,15 +182,19 @@ def test_shared_pixels_agrees_with_a_loop(rng):
         p, q = places[:9], places[9:]
         dot = sum(u * v for u, v in zip(p, q, strict=True))
         expected += dot / (sum(u * u for u in p) * sum(v * v for v in q)) ** 0.5 / 6
-    assert losses.shared_pixels(a, b).item() == pytest.approx(expected, rel=1e-5)
+    assert shared_pixels(a, b).item() == pytest.approx(expected, rel=1e-5)
     # Two hues of the same pixels share them all, changes of different pixels none.
-    assert losses.shared_pixels(a, a.flip(1)).item() == pytest.approx(1.0)
+    assert shared_pixels(a, a.flip(1)).item() == pytest.approx(1.0)
     left, right = a.clone(), b.clone()
     left[..., 1:], right[..., :1] = 0, 0
-    assert losses.shared_pixels(left, right) == 0.0
+    assert shared_pixels(left, right) == 0.0
 
 
-@pytest.mark.parametrize("measure", [losses.squared_cosine, losses.shared_pixels])
+def shared_pixels(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return losses.shared_pixels(losses.changed_places(first), losses.changed_places(second))
+
+
+@pytest.mark.parametrize("measure", [losses.squared_cosine, shared_pixels])
 def test_the_overlap_with_an_unchanged_image_is_zero_with_a_finite_gradient(rng, measure):
     a = torch.zeros(2, 1, 3, 3, requires_grad=True)
     loss = measure(a, torch.randn(2, 1, 3, 3, generator=rng))
@@ -199,38 +203,49 @@ def test_the_overlap_with_an_unchanged_image_is_zero_with_a_finite_gradient(rng,
     assert torch.isfinite(a.grad).all()
 
 
-def test_unevenness_is_the_variance_of_each_angle_s_ratios():
-    """Two changes of the first angle, three of the second, one of none."""
-    squares = torch.tensor([0.1, 0.4, 0.2, 0.3, 0.0, 0.5])
-    chords = torch.tensor([[1.0, 0], [0.5, 0], [0, 2.0], [0, 1.5], [0, 0.2], [0, 0]])
-    groups = [[(0.1, 1.0), (0.4, 0.5)], [(0.2, 2.0), (0.3, 1.5), (0.0, 0.2)]]
+def test_changed_places_sum_the_channels_absolute_differences():
+    changes = torch.tensor([[[[1.0, -2.0]], [[0.5, 0.0]], [[-1.0, 3.0]]]])
+    assert losses.changed_places(changes).tolist() == [[2.5, 5.0]]
+
+
+def test_unevenness_is_the_spread_of_each_angle_s_changes():
+    """Two changes of the first angle, three of the second, one of none; of two pixels each."""
+    places = [[0.1, 0.0], [0.4, 0.2], [0.2, 0.2], [0.3, 0.1], [0.0, 0.5], [0.5, 0.5]]
+    chords = [[1.0, 0], [0.5, 0], [0, 2.0], [0, 1.5], [0, 0.2], [0, 0]]
     expected = 0.0
-    for group in groups:
-        ratios = [math.log((square + 0.001) / chord**2) for square, chord in group]
-        centre = sum(ratios) / len(ratios)
-        expected += sum((ratio - centre) ** 2 for ratio in ratios) / 5
-    assert losses.unevenness(squares, chords).item() == pytest.approx(expected, rel=1e-5)
+    for angle, group in ((0, [0, 1]), (1, [2, 3, 4])):
+        ratios = [[pixel / chords[row][angle] for pixel in places[row]] for row in group]
+        centre = [sum(column) / len(group) for column in zip(*ratios, strict=True)]
+        scale = sum(mean**2 for mean in centre) / 2 + 0.00025
+        for ratio in ratios:
+            apart = sum((a - b) ** 2 for a, b in zip(ratio, centre, strict=True)) / 2
+            expected += apart / scale / 5
+    found = losses.unevenness(torch.tensor(places), torch.tensor(chords))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_circle_of_images_is_even_and_the_way_there_and_back_is_not():
-    """Half turns of a code that goes round, and of one that comes back by the way it went."""
+def test_a_circle_is_even_and_the_way_there_and_back_is_not():
+    """All turns of a code: of one whose pixel goes round, of one that comes back by the way it
+    went, and of one for which two pixels do so at different times, so that the sum is even."""
     angles = torch.arange(12) * (2 * math.pi / 12)
     first, second = angles.repeat_interleave(12), angles.repeat(12)
     chords = (2 * torch.sin((second - first) / 2).abs())[:, None]
     chords[chords < 1e-3] = 0.0  # no change
-    circle = chords.squeeze(1).square()
-    there_and_back = (second.cos() - first.cos()).square()
-    assert losses.unevenness(100 * circle, chords).item() < 1e-4
-    assert losses.unevenness(100 * there_and_back, chords).item() > 1.0
+    there_and_back = (second.cos() - first.cos()).abs()[:, None]
+    later = (second.sin() - first.sin()).abs()[:, None]
+    assert losses.unevenness(10 * chords, chords).item() < 1e-4
+    assert losses.unevenness(10 * there_and_back, chords).item() > 0.2
+    assert losses.unevenness(torch.cat((there_and_back, later), dim=1), chords).item() > 0.2
 
 
 def test_what_no_angle_changes_is_even_with_a_finite_gradient():
-    squares = torch.zeros(3, requires_grad=True)
+    places = torch.zeros(3, 2, requires_grad=True)
     for chords in (torch.zeros(3, 2), torch.zeros(3, 0), torch.tensor([[0.0], [1.0], [2.0]])):
-        loss = losses.unevenness(squares, chords)
-        loss.backward()
-        assert torch.isfinite(squares.grad).all()
-    assert losses.unevenness(squares, torch.zeros(3, 2)) == 0.0
+        loss = losses.unevenness(places, chords)
+        assert loss.item() == 0.0
+        if loss.requires_grad:
+            loss.backward()
+            assert torch.isfinite(places.grad).all()
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])

@@ -25,8 +25,9 @@ Ours, and off unless a preset asks for them:
     L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), | | summed over channels, where c' and c''
             differ from the same c in dimensions i != j                      (overlap=absolute)
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
-    L_I   = variance of log(mean (G(c') - G(c))^2 / q^2), over the c' that differ from c in the same
-            circular code, by a chord q of its circle
+    L_I   = mean |v / q - m|^2 / |m|^2, v = |G(c') - G(c)| summed over channels, where c' differs
+            from c in a circular code, by a chord q of its circle, and m is the mean of v / q over
+            the changes of the same code
     L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
             gives taken coordinate by coordinate
     L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
@@ -39,9 +40,10 @@ their first image, with a Difference Encoder that learns nothing: v = |x' - x|, 
 channels and of unit length, says where the images differ. A learned H can tell dimensions apart
 however entangled they are; this one cannot, where factors are different parts of the image. Its
 images G(c') and G(c'') are part of the batch that D and E see: their codes are drawn all but evenly
-(a step turns back at the end of an interval, so that there are fewer near it). L_I, on the same
-images, is difference by difference what a circle is: a hue that goes from blue to yellow and back
-by the same colours has small differences between distant codes. L_rec shows real
+(a step turns back at the end of an interval, so that there are fewer near it). L_I is the
+paper's other half, differences made by the same dimension pulled together, on the same v and the
+same images: a hue that goes from blue to yellow and back by the same colours makes small
+differences between distant codes. L_rec shows real
 images to E, and to G what E has seen in them: the paradigm is then an adversarial autoencoder's.
 L_K holds G to what its first codes meant while it looks for a use of the new ones: E itself would
 follow G wherever it goes.
@@ -111,8 +113,8 @@ class Config(CodeConfig):
     """Length of the steps of `signed`, in either direction."""
 
     lambda_i: Schedule = 0.0
-    """Weight of L_I in G's loss: that equal turns of a circular code make equal differences, in
-    the images that L_O compares."""
+    """Weight of L_I in G's loss: that equal turns of a circular code make equal differences in the
+    same places, in the images that L_O compares."""
 
     lambda_r: Schedule = 0.0
     """Weight of L_rec, the error of real images that E encodes and G decodes again."""
@@ -322,15 +324,15 @@ class Did(nn.Module):
 
     def _overlap(self, changes: Tensor) -> Tensor:
         """Of each anchor's first change and its second, (2 A, C, H, W)."""
-        signed = self.config.overlap == "signed"
-        measure = losses.squared_cosine if signed else losses.shared_pixels
-        return measure(*changes.chunk(2))
+        if self.config.overlap == "signed":
+            return losses.squared_cosine(*changes.chunk(2))
+        return losses.shared_pixels(*losses.changed_places(changes).chunk(2))
 
     @staticmethod
     def _unevenness(changes: Tensor, turns: Tensor) -> Tensor:
         """L_I of all processes' changes."""
-        squares = changes.square().mean(dim=(1, 2, 3))
-        return losses.unevenness(parallel.gather(squares), parallel.gather(turns))
+        places = parallel.gather(losses.changed_places(changes))
+        return losses.unevenness(places, parallel.gather(turns))
 
     def _reconstruction(
         self, images: Tensor, seen: Tensor, reach: Tensor, rng: torch.Generator

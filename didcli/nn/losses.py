@@ -117,33 +117,41 @@ def squared_cosine(first: Tensor, second: Tensor) -> Tensor:
     return F.cosine_similarity(first.flatten(1), second.flatten(1), dim=1, eps=1e-3).square().mean()
 
 
+def changed_places(changes: Tensor) -> Tensor:
+    """How much each pixel of an image differs, over all channels: (B, C, H, W) -> (B, H W).
+
+    The sum of its channels' absolute differences, so that a change of hue counts as one change.
+    """
+    return changes.abs().sum(dim=1).flatten(1)
+
+
 def shared_pixels(first: Tensor, second: Tensor) -> Tensor:
-    """E[cos] of the angle between absolute differences of images: 0 where no pixel has both.
+    """E[cos] of the angle between where two differences of images are: 0 where no pixel has both.
 
-    A pixel's difference is the sum of its channels' absolute ones, so that a change of hue counts
-    as one change. first, second: (B, C, H, W). Returns a scalar in [0, 1]; a difference of 0
-    counts 0.
+    first, second: (B, L), what `changed_places` says of them. Returns a scalar in [0, 1]; a
+    difference of 0 counts 0.
     """
-    one, other = (difference.abs().sum(dim=1).flatten(1) for difference in (first, second))
-    return F.cosine_similarity(one, other, dim=1, eps=1e-3).mean()
+    return F.cosine_similarity(first, second, dim=1, eps=1e-3).mean()
 
 
-def unevenness(squares: Tensor, chords: Tensor) -> Tensor:
-    """E[(log(s / q^2) - mean)^2], the mean that over the changes of the same angle; in nats^2.
+def unevenness(places: Tensor, chords: Tensor) -> Tensor:
+    """E[|v / q - m|^2 / |m|^2], where m is the mean of v / q over the changes of the same angle.
 
-    0 where equal turns of an angle make equal differences: where what it does to an image goes
-    round a circle, and not to and fro, by the same images on both ways. squares: (P,), the mean
-    squared difference s that each turn makes, in units of the squared image range. chords:
-    (P, k), how far apart each turn's ends are on the circle of each of k angles, q: 0 for those
-    that it does not turn. A change of none does not count. Returns a scalar >= 0.
+    0 where equal turns of an angle make equal differences, in the same places: where what it does
+    to an image goes round a circle, and not to and fro. places: (P, L), what `changed_places` says
+    of each change, v. chords: (P, k), how far apart its ends are on the circle of each of k angles,
+    q: above 0 for one of them, or for none, and then the change does not count. Returns a scalar
+    >= 0.
     """
-    turned = chords > 0
-    # What is hardly to be seen is not to be divided by: sd .03 of a pixel.
-    ratios = torch.where(
-        turned, (squares + 1e-3).log()[:, None] - 2.0 * chords.clamp(min=1e-3).log(), 0.0
-    )
-    centres = ratios.sum(dim=0) / turned.sum(dim=0).clamp(min=1)
-    return _masked_mean((ratios - centres).square(), turned)
+    total = places.new_zeros(())
+    for chord in chords.unbind(dim=1):
+        turned = chord > 0
+        per_turn = places[turned] / chord[turned, None]
+        centre = per_turn.sum(dim=0) / max(len(per_turn), 1)
+        spread = (per_turn - centre).square().mean(dim=1).sum()
+        # A mean that is hardly to be seen, of .015 in a pixel, is not to be divided by.
+        total = total + spread / (centre.square().mean() + 2.5e-4)
+    return total / (chords > 0).sum().clamp(min=1)
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
