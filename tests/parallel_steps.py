@@ -36,7 +36,6 @@ CASES = [
         },
     ),
     ("did", {"lambda_r": 1.0, "reconstructed": 4, "polar": {2: 0}}),
-    ("did", {"coarse_noise": 0.1}),
     ("did", {"pairs": 0, "contrast": "pairwise", "difference": "features", "categories": {0: 3}}),
     ("did", {"adversary": "nonsaturating", "perturbation": "redraw", "penalty_every": 1}),
     ("dip_vae", {}),

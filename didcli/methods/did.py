@@ -33,7 +33,6 @@ Ours, and off unless a preset asks for them:
     L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
             open, E' being E as it was then
     g + leak (x - g), g = min(max(x, 0), 1), in the place of G's linear output x      (leak)
-    noise of coarse grids besides that of pixels on what D, E and H see               (coarse_noise)
 
 L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for pairs that share
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, summed over
@@ -91,9 +90,6 @@ class Config(CodeConfig):
     """Steps from one gradient penalty to the next; its weight is scaled up to make up for it."""
     instance_noise: Schedule = 0.1
     """Sd of the Gaussian noise on all that D, E and H see, in units of the image range [0, 1]."""
-    coarse_noise: Schedule = 0.0
-    """Sd of noise that they see besides, in each cell and channel of grids of 1x1, 4x4 and 16x16:
-    brightness says nothing any more, so that codes must make greater differences."""
 
     lambda_h: Schedule = field(default_factory=lambda: {500: 0.0, 5000: 1.0})
     """Weight of L_H in G's loss; H itself learns from the first step. 0 leaves H out (InfoGAN by
@@ -204,8 +200,7 @@ class Did(nn.Module):
     def train_step(self, images: Tensor, rng: torch.Generator, step: int) -> Mapping[str, Tensor]:
         cfg = self.config
         scale_rates(self.optimisers.values(), at(cfg.lr_factor, step))
-        sd, coarse = at(cfg.instance_noise, step), at(cfg.coarse_noise, step)
-        noisy = InstanceNoise(sd, rng, coarse=coarse)
+        noisy = InstanceNoise(at(cfg.instance_noise, step), rng)
 
         sizes = self._sizes(len(images), step)
         small_step = cfg.small_step if cfg.overlap == "signed" else None
