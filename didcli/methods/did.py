@@ -42,10 +42,9 @@ images G(c') and G(c'') are part of the batch that D and E see: their codes are 
 (a step turns back at the end of an interval, so that there are fewer near it). L_I is the
 paper's other half, differences made by the same dimension pulled together, on the same v and the
 same images: a hue that goes from blue to yellow and back by the same colours makes small
-differences between distant codes. L_rec shows real
-images to E, and to G what E has seen in them: the paradigm is then an adversarial autoencoder's.
-L_K holds G to what its first codes meant while it looks for a use of the new ones: E itself would
-follow G wherever it goes.
+differences between distant codes. L_rec shows real images to E, and to G what E has seen in them:
+the paradigm is then an adversarial autoencoder's. L_K holds G to what its first codes meant while
+it looks for a use of the new ones: E itself would follow G wherever it goes.
 """
 
 import copy
@@ -72,7 +71,7 @@ from didcli.nn.codes import (
 )
 from didcli.nn.decoders import image_decoder
 from didcli.nn.difference import Difference, DifferenceEncoder, naming_accuracy
-from didcli.nn.draws import Sizes, draw
+from didcli.nn.draws import Draw, Sizes, draw
 from didcli.nn.networks import Family, ImageEncoder
 from didcli.nn.noise import InstanceNoise
 from didcli.nn.schedules import Schedule, at, highest
@@ -228,15 +227,10 @@ class Did(nn.Module):
             total = total + contrast
             logs |= {"contrast": contrast, "h_accuracy": accuracy}
         if sizes.anchors:
-            anchors, neighbours = slice(sizes.anchors), drawn.neighbours
-            changes = clean[neighbours] - clean[anchors].repeat(2, 1, 1, 1)
-            if (weight := at(cfg.lambda_o, step)) > 0:
-                logs["overlap"] = self._overlap(changes)
-                total = total + weight * logs["overlap"]
-            if (weight := at(cfg.lambda_i, step)) > 0:
-                turns = chords(cfg, drawn.inputs[anchors].repeat(2, 1), drawn.inputs[neighbours])
-                logs["unevenness"] = self._unevenness(changes, turns)
-                total = total + weight * logs["unevenness"]
+            weights = {"overlap": cfg.lambda_o, "unevenness": cfg.lambda_i}
+            for name, term in self._compared(clean, drawn, sizes.anchors).items():
+                total = total + at(weights[name], step) * term
+                logs[name] = term
         if settled := self._settle(step):
             logs["keeping"] = self._keeping(fakes, drawn.codes, settled)
             total = total + at(cfg.lambda_k, step) * logs["keeping"]
@@ -317,17 +311,20 @@ class Did(nn.Module):
             return losses.wasserstein_generator(scores)
         return losses.nonsaturating_generator(scores)
 
-    def _overlap(self, changes: Tensor) -> Tensor:
-        """Of each anchor's first change and its second, (2 A, C, H, W)."""
-        if self.config.overlap == "signed":
-            return losses.squared_cosine(*changes.chunk(2))
-        return losses.shared_pixels(*losses.changed_places(changes).chunk(2))
-
-    @staticmethod
-    def _unevenness(changes: Tensor, turns: Tensor) -> Tensor:
-        """L_I of all processes' changes."""
-        places = parallel.gather(losses.changed_places(changes))
-        return losses.unevenness(places, parallel.gather(turns))
+    def _compared(self, clean: Tensor, drawn: Draw, anchors: int) -> dict[str, Tensor]:
+        """L_O and L_I, those in use, of what two changes of each anchor make of its image."""
+        cfg, terms = self.config, dict[str, Tensor]()
+        changes = clean[drawn.neighbours] - clean[:anchors].repeat(2, 1, 1, 1)
+        places = losses.changed_places(changes)
+        if highest(cfg.lambda_o) > 0:
+            signed = cfg.overlap == "signed"
+            measure = losses.squared_cosine if signed else losses.shared_pixels
+            terms["overlap"] = measure(*(changes if signed else places).chunk(2))
+        if highest(cfg.lambda_i) > 0:
+            turns = chords(cfg, drawn.inputs[:anchors].repeat(2, 1), drawn.inputs[drawn.neighbours])
+            # Of all processes: a code's changes are compared with their mean.
+            terms["unevenness"] = losses.unevenness(parallel.gather(places), parallel.gather(turns))
+        return terms
 
     def _reconstruction(
         self, images: Tensor, seen: Tensor, reach: Tensor, rng: torch.Generator
