@@ -63,7 +63,7 @@ class Method(Protocol):
     def train_step(
         self, images: "torch.Tensor", rng: "torch.Generator", step: int
     ) -> "Mapping[str, torch.Tensor]":
-        """Update every weight once; return detached scalars to log.
+        """One step of every optimiser whose turn it is; return detached scalars to log.
 
         images: (B, C, H, W) float32 in [0, 1].
         rng: the only source of randomness, seeded by the engine from (seed, step).

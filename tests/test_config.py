@@ -57,11 +57,18 @@ def test_settings_that_contradict_each_other_are_reported():
         settings.build(layers)
 
 
-def test_even_turns_are_asked_of_circular_codes_alone():
-    layers = [settings.DEFAULTS, {"method": {"lambda_i": {5: 0, 9: 1}}}]
-    with pytest.raises(UsageError, match=r"method\.lambda_i: no code is circular; give .*"):
+@pytest.mark.parametrize(
+    ("unused", "message", "mend"),
+    [
+        ({"lambda_i": {5: 0, 9: 1}}, "lambda_i: no code is circular; give", {"circular": [0]}),
+        ({"smooth": True, "networks": "stem"}, "smooth: stem networks", {"networks": "pyramid"}),
+    ],
+)
+def test_a_setting_that_would_have_no_effect_is_refused(unused, message, mend):
+    layers = [settings.DEFAULTS, {"method": unused}]
+    with pytest.raises(UsageError, match=rf"method\.{message}"):
         settings.build(layers)
-    settings.build([*layers, {"method": {"circular": [0]}}])
+    settings.build([*layers, {"method": mend}])
 
 
 @pytest.mark.parametrize(

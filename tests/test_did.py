@@ -122,13 +122,15 @@ def test_settings_that_contradict_each_other_are_refused(changes):
 )
 def test_every_choice_trains_the_networks_it_has(changes):
     method = model(**changes)
-    before = {name: weights(getattr(method, name)) for name in "gdeh"}
+    networks = "gde" if changes.get("lambda_h") == 0.0 else "gdeh"
+    assert hasattr(method, "h") == ("h" in networks)
+    before = {name: weights(getattr(method, name)) for name in networks}
     for step in range(2):
         logs = method.train_step(images(), rng(step), step)
-    moved = {name: not torch.equal(before[name], weights(getattr(method, name))) for name in "gdeh"}
-    assert moved == {"g": True, "d": True, "e": True, "h": changes.get("lambda_h") != 0.0}
+    for name in networks:
+        assert not torch.equal(before[name], weights(getattr(method, name))), name
     assert all(torch.isfinite(value) and not value.requires_grad for value in logs.values())
-    assert ("contrast" in logs) == moved["h"]
+    assert ("contrast" in logs) == ("h" in networks)
 
 
 def test_noise_is_on_all_that_d_e_and_h_see_and_follows_its_schedule():
@@ -406,3 +408,18 @@ def test_a_part_that_processes_cannot_share_is_refused_at_the_first_step(name, m
     monkeypatch.setattr(parallel, "processes", lambda: 2)
     with pytest.raises(UsageError, match=rf"15 {name} \(method\.{name}\) cannot be shared out"):
         method._sizes(32, step=0)
+
+
+def test_processes_share_what_one_would_take_of_a_batch(monkeypatch):
+    """Of 64 images, whatever number of processes they are shared out to."""
+    config = did.Config(lambda_h=1.0, lambda_o=1.0, lambda_r=1.0, width=4, anchors=16, pairs=0)
+    method = did.build(config, SHAPE)
+    for count in (1, 2, 4, 8):
+        monkeypatch.setattr(parallel, "processes", lambda count=count: count)
+        sizes = method._sizes(64 // count, step=0)
+        whole = (sizes.fakes, sizes.pairs, sizes.anchors, sizes.reconstructed)
+        assert tuple(count * part for part in whole) == (64, 32, 16, 32)
+    # Fewer than a third of each one's images would fit, but not in equal parts.
+    method = did.build(did.Config(lambda_h=0.0, lambda_o=1.0, width=4, anchors=20), SHAPE)
+    with pytest.raises(UsageError, match="20 anchors"):
+        method._sizes(8, step=0)

@@ -156,7 +156,8 @@ def restore(method: nn.Module, checkpoint: Checkpoint, *, optimisers: bool = Tru
         )
     own = method.state_dict()
     stored = {k: v for k, v in checkpoint.tensors.items() if not k.startswith("opt.")}
-    differing = sorted(own.keys() ^ (stored.keys() | checkpoint.dropped)) + [
+    # What was dropped may be a weight that the method has no more.
+    differing = sorted((own.keys() - checkpoint.dropped) ^ stored.keys()) + [
         name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape
     ]
     if differing:

@@ -25,9 +25,9 @@ Ours, and off unless a preset asks for them:
     L_O   = mean cos(|G(c') - G(c)|, |G(c'') - G(c)|), | | summed over channels, where c' and c''
             differ from the same c in dimensions i != j                      (overlap=absolute)
           = mean cos^2(G(c + d e_i) - G(c), G(c + d' e_j) - G(c)), d, d' small (overlap=signed)
-    L_I   = mean |v / q - m|^2 / |m|^2, v = |G(c') - G(c)| summed over channels, where c' differs
-            from c in a circular code, by a chord q of its circle, and m is the mean of v / q over
-            the changes of the same code
+    L_I   = mean |v / q - m|^2 / (|m|^2 + e), v = |G(c') - G(c)| summed over channels, where c'
+            differs from c in a circular code, by a chord q of its circle, m is the mean of v / q
+            over the changes of the same code, and e a change of .016 in every pixel
     L_rec = mean (G(E(y) within [-r, r]) - y)^2 + mean max(|E(y)| - 1, 0)^2, y real images, what E
             gives taken coordinate by coordinate
     L_K   = mean (E'(x)_k - c_k)^2 over the codes k that were open when the latest ones began to
@@ -78,6 +78,9 @@ from didcli.nn.schedules import Schedule, at, highest
 from didcli.nn.settings import LARGEST, Count, Momentum, Rate, Size, Steps
 from didcli.nn.steps import adam, descend, frozen, move_average, scale_rates
 
+SMOOTHED = ("pyramid", "broadcast")
+"""Networks of which G can end with a blur."""
+
 
 @dataclass(frozen=True)
 class Config(CodeConfig):
@@ -91,8 +94,8 @@ class Config(CodeConfig):
     """Sd of the Gaussian noise on all that D, E and H see, in units of the image range [0, 1]."""
 
     lambda_h: Schedule = field(default_factory=lambda: {500: 0.0, 5000: 1.0})
-    """Weight of L_H in G's loss; H itself learns from the first step. 0 leaves H out (InfoGAN by
-    regression)."""
+    """Weight of L_H in G's loss; H itself learns from the first step. 0 throughout leaves H out
+    (InfoGAN by regression)."""
     lambda_e: Schedule = 1.0
     """Weight of L_enc in G's loss; 0 keeps L_enc from reaching G."""
 
@@ -103,7 +106,7 @@ class Config(CodeConfig):
     `signed` how, by small steps, where all changes meet in the same pixels (one moving object)."""
     anchors: Count = 16
     """Images of the batch in which L_O compares two dimensions, and L_I their changes; with
-    `absolute` at most a third of it, as what they become belongs to the batch as well."""
+    `absolute` at most a third of the batch, as what they become belongs to it as well."""
     small_step: Annotated[float, Gt(0), Le(1)] = 0.1
     """Length of the steps of `signed`, in either direction."""
 
@@ -118,7 +121,7 @@ class Config(CodeConfig):
 
     lambda_k: Schedule = 0.0
     """Weight of L_K in G's loss: that the codes which opened first keep their meaning while others
-    open."""
+    open. Nothing where all are open from the start."""
 
     contrast: Literal["supcon", "pairwise", "push"] = "supcon"
     temperature: Rate = 0.2
@@ -135,8 +138,8 @@ class Config(CodeConfig):
     width: Count = 32
     """Channels of the first convolution of each network (not `classic`)."""
     smooth: bool = False
-    """Whether a small fixed blur ends G (`pyramid`, `broadcast`): hides the grid of blocks that it
-    draws in."""
+    """Whether a small fixed blur ends G (`pyramid` and `broadcast` alone): hides the grid of blocks
+    that it draws in."""
     leak: Annotated[float, Gt(0), Le(1)] = 1.0
     """What is left of G's pixels beyond [0, 1]: 1 is a linear output. With less, even areas and
     sharp edges are easy to draw, and a black G still has a gradient."""
@@ -161,11 +164,16 @@ class Config(CodeConfig):
                 "lambda_i: no code is circular; give those that are angles, such as "
                 "method.circular=[0], or lambda_i=0"
             )
+        if self.smooth and self.networks not in SMOOTHED:
+            raise ValueError(
+                f"smooth: {self.networks} networks do not draw in blocks; give smooth=false, or "
+                f"one of {', '.join(SMOOTHED)}"
+            )
 
 
 class Did(nn.Module):
-    """DiD on images of one shape. Networks: g, d, e, h, the averages g_ema and e_ema, and e_kept,
-    which is e_ema at an earlier step."""
+    """DiD on images of one shape. Networks: g, d, e, the averages g_ema and e_ema, h if there is an
+    L_H, and if there is an L_K e_kept, which is e_ema at an earlier step."""
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -177,19 +185,21 @@ class Did(nn.Module):
         self.g = image_decoder(image_shape, n + m, smooth=config.smooth, leak=config.leak, **sizes)
         self.d = ImageEncoder(image_shape, 1, **sizes)
         self.e = ImageEncoder(image_shape, n, **sizes)
-        self.h = DifferenceEncoder(
-            image_shape,
-            config.embedding,
-            difference=config.difference,
-            pool=config.pool,
-            **sizes,
-        )
+        encoders = nn.ModuleDict({"e": self.e})
+        if highest(config.lambda_h) > 0:
+            self.h = DifferenceEncoder(
+                image_shape,
+                config.embedding,
+                difference=config.difference,
+                pool=config.pool,
+                **sizes,
+            )
+            encoders["h"] = self.h
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
         self.e_ema = copy.deepcopy(self.e).requires_grad_(False)
         if highest(config.lambda_k) > 0:
             self.e_kept = copy.deepcopy(self.e_ema)
         betas = (config.beta1, config.beta2)
-        encoders = nn.ModuleDict({"e": self.e, "h": self.h})
         self.optimisers = {
             "g": adam(self.g, config.lr_generator, betas),
             "d": adam(self.d, config.lr_critic, betas),
@@ -261,20 +271,23 @@ class Did(nn.Module):
         return images.clamp(0.0, 1.0)
 
     def _sizes(self, count: int, step: int) -> Sizes:
-        """Of the parts of a batch of `count` images in this process."""
+        """Of the parts of a batch of which this process has `count` images."""
         cfg = self.config
-        # All parts at every step, so that one that processes cannot share is refused at the first.
+        # Of the whole batch: the processes share what one alone would take. All parts at every
+        # step, so that one that they cannot share is refused at the first.
+        whole = count * parallel.processes()
         inside = cfg.overlap == "absolute"  # of the batch
         compared = (cfg.lambda_o, cfg.lambda_i)
-        anchors = _part("anchors", cfg.anchors, count // 3 if inside else count, *compared)
-        alone = count - 2 * anchors if inside else count
+        anchors = _part("anchors", cfg.anchors, whole // 3 if inside else whole, *compared)
+        alone = whole - 2 * anchors if inside else whole
         pairs = _part("pairs", cfg.pairs or LARGEST, alone, cfg.lambda_h)
-        reconstructed = _part("reconstructed", cfg.reconstructed, count, cfg.lambda_r)
+        reconstructed = _part("reconstructed", cfg.reconstructed, whole, cfg.lambda_r)
+        share = parallel.processes()
         return Sizes(
             fakes=count,
-            pairs=pairs,
-            anchors=anchors if any(at(weight, step) > 0 for weight in compared) else 0,
-            reconstructed=reconstructed if at(cfg.lambda_r, step) > 0 else 0,
+            pairs=pairs // share,
+            anchors=anchors // share if any(at(weight, step) > 0 for weight in compared) else 0,
+            reconstructed=reconstructed // share if at(cfg.lambda_r, step) > 0 else 0,
         )
 
     def _train_critic(
@@ -368,8 +381,8 @@ class Did(nn.Module):
 
 
 def _part(name: str, count: int, room: int, *weights: Schedule) -> int:
-    """This process's part of `count` images, at most `room`; 0 for losses none of whose weights
-    ever rises above 0.
+    """How many of `room` images `count` asks for; 0 for losses none of whose weights ever rises
+    above 0.
 
     Raises UsageError if there is no room, or if processes cannot share them.
     """
@@ -380,10 +393,9 @@ def _part(name: str, count: int, room: int, *weights: Schedule) -> int:
             f"a batch has no room for {name} (method.{name})",
             hint="Give a larger one, such as --set train.batch_size=64.",
         )
-    processes = parallel.processes()
-    part = min(count, room * processes)
+    part = min(count, room)
     parallel.check_divisible(part, f"{name} (method.{name})")
-    return part // processes
+    return part
 
 
 build = Did

@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 Critic = Callable[[Tensor], Tensor]
 
+HARDLY_SEEN = 2.5e-4
+"""A mean square of differences in [0, 1] that shows as little as .016 in every pixel does."""
+
 
 def wasserstein_critic(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """E[D(fake)] - E[D(real)], what the critic minimises. Scores: (B,). Returns a scalar.
@@ -135,14 +138,15 @@ def shared_pixels(first: Tensor, second: Tensor) -> Tensor:
 
 
 def unevenness(places: Tensor, chords: Tensor) -> Tensor:
-    """E[|v / q - m|^2 / |m|^2], where m is the mean of v / q over the changes of the same angle.
+    """E[|v / q - m|^2 / (|m|^2 + e)], m being the mean of v / q over the changes of the same angle.
 
     0 where equal turns of an angle make equal differences, in the same places: where what it does
     to an image goes round a circle, and not to and fro. places: (P, L), what `changed_places` says
     of each change, v. chords: (P, k), how far apart its ends are on the circle of each of k angles,
-    q: above 0 for one of them, or for none, and then the change does not count. Returns a scalar
-    >= 0, without a unit. Ours, after the comparison of differences made by one dimension in Zhang
-    et al. 2025, https://arxiv.org/abs/2502.03123
+    q: above 0 for one of them, or for none, and then the change does not count. e is a change of
+    .016 in every pixel: a mean that is hardly to be seen is not to be divided by. Returns a scalar
+    >= 0, without a unit where changes are large. Ours, after the comparison of differences made by
+    one dimension in Zhang et al. 2025, https://arxiv.org/abs/2502.03123
     """
     total = places.new_zeros(())
     for chord in chords.unbind(dim=1):
@@ -150,8 +154,7 @@ def unevenness(places: Tensor, chords: Tensor) -> Tensor:
         per_turn = places[turned] / chord[turned, None]
         centre = per_turn.sum(dim=0) / max(len(per_turn), 1)
         spread = (per_turn - centre).square().mean(dim=1).sum()
-        # A mean that is hardly to be seen, of .015 in a pixel, is not to be divided by.
-        total = total + spread / (centre.square().mean() + 2.5e-4)
+        total = total + spread / (centre.square().mean() + HARDLY_SEEN)
     return total / (chords > 0).sum().clamp(min=1)
 
 
