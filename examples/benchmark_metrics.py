@@ -27,7 +27,7 @@ from sklearn.svm import LinearSVC
 
 from didcli import registry
 from didcli.engine.evaluate import CodeTable, EvaluationProtocol, code_table
-from didcli.metrics._sampling import draw_factors, draw_points, draw_training_and_test
+from didcli.scoring.sampling import draw_factors, draw_points, draw_training_and_test
 
 SIZES = (3, 6, 40, 32, 32)
 NAMES = ("shape", "scale", "orientation", "pos_x", "pos_y")

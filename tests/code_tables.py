@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from didcli.metrics._protocol import EvaluationProtocol
-from didcli.metrics._table import CodeTable, code_table
+from didcli.scoring.protocol import EvaluationProtocol
+from didcli.scoring.table import CodeTable, code_table
 
 SIZES = (4, 3, 5)
 FEW = EvaluationProtocol(train_points=600, test_points=300, variance_points=600)

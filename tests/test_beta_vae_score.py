@@ -3,8 +3,8 @@ import pytest
 from code_tables import FEW, SIZES, grid, ignorant, noisy, perfect, rotated, with_codes
 
 from didcli.metrics import beta_vae
-from didcli.metrics._protocol import UndefinedError
-from didcli.metrics._table import code_table
+from didcli.scoring.protocol import UndefinedError
+from didcli.scoring.table import code_table
 
 
 def score(table):

@@ -6,7 +6,7 @@ from conftest import TINY
 from didcli import config, registry
 from didcli.engine.comparison_spec import EvalOptions, Evaluation, folder_name, read_spec
 from didcli.errors import UsageError
-from didcli.metrics._protocol import EvaluationProtocol
+from didcli.scoring.protocol import EvaluationProtocol
 
 SPEC = """
 data: {source: rendered}

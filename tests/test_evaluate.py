@@ -14,7 +14,7 @@ from didcli.engine import evaluate as engine
 from didcli.engine import runs
 from didcli.engine.evaluate import code_table, evaluate
 from didcli.errors import DataError, UnknownNameError, UsageError
-from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
+from didcli.scoring.protocol import EvaluationProtocol, Result, UndefinedError
 
 METRICS = registry.names("metrics")
 KEYS = {

@@ -3,9 +3,9 @@ import pytest
 from code_tables import FEW, SIZES, grid, ignorant, noisy, perfect, with_codes
 
 from didcli.metrics import factor_vae
-from didcli.metrics._protocol import UndefinedError
-from didcli.metrics._sampling import draw_points
-from didcli.metrics._table import code_table
+from didcli.scoring.protocol import UndefinedError
+from didcli.scoring.sampling import draw_points
+from didcli.scoring.table import code_table
 
 
 def result(table):

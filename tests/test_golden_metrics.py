@@ -10,8 +10,8 @@ from sklearn import __version__ as sklearn_version
 from threadpoolctl import threadpool_info
 
 from didcli import registry
-from didcli.metrics._protocol import EvaluationProtocol
-from didcli.metrics._table import code_table
+from didcli.scoring.protocol import EvaluationProtocol
+from didcli.scoring.table import code_table
 
 FOLDER = Path(__file__).parents[2] / "shared" / "reference" / "metrics"
 SETS = sorted(file.stem for file in FOLDER.glob("*.npz"))

@@ -7,7 +7,7 @@ from scipy.special import digamma
 from sklearn.feature_selection import mutual_info_classif
 
 from didcli.metrics import infomec
-from didcli.metrics._protocol import UndefinedError
+from didcli.scoring.protocol import UndefinedError
 
 
 def result(table, protocol=FEW):

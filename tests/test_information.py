@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from didcli.metrics._information import discretise, entropy, mutual_information
+from didcli.scoring.information import discretise, entropy, mutual_information
 
 
 def loop_information(a, b):

@@ -3,8 +3,8 @@ import pytest
 from code_tables import FEW, SIZES, grid, ignorant, noisy, perfect, with_codes
 
 from didcli.metrics import irs
-from didcli.metrics._protocol import UndefinedError
-from didcli.metrics._table import code_table
+from didcli.scoring.protocol import UndefinedError
+from didcli.scoring.table import code_table
 
 
 def result(table):

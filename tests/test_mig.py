@@ -6,8 +6,8 @@ from code_tables import FEW, SIZES, grid, ignorant, noisy, perfect, with_codes
 from test_information import loop_information
 
 from didcli.metrics import mig
-from didcli.metrics._information import discretise
-from didcli.metrics._sampling import draw_training
+from didcli.scoring.information import discretise
+from didcli.scoring.sampling import draw_training
 
 
 def score(table, seed=0):

@@ -3,7 +3,7 @@ import pytest
 from code_tables import FEW, grid, ignorant, noisy, perfect, rotated, with_codes
 
 from didcli.metrics import modularity
-from didcli.metrics._protocol import UndefinedError
+from didcli.scoring.protocol import UndefinedError
 
 
 def score(table):

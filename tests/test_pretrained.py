@@ -10,7 +10,7 @@ import yaml
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import reports, runs
 from didcli.engine.evaluate import evaluate
-from didcli.metrics._table import code_table
+from didcli.scoring.table import code_table
 
 FOLDER = Path(__file__).parent.parent / "examples" / "pretrained"
 MODELS = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())

@@ -3,14 +3,14 @@ import pytest
 from code_tables import FEW, SIZES, grid, noisy
 
 from didcli.metrics import beta_vae, factor_vae
-from didcli.metrics._protocol import EvaluationProtocol, UndefinedError
-from didcli.metrics._sampling import (
+from didcli.scoring.protocol import EvaluationProtocol, UndefinedError
+from didcli.scoring.sampling import (
     draw_points,
     draw_training,
     draw_training_and_test,
     gather_in_chunks,
 )
-from didcli.metrics._table import code_table
+from didcli.scoring.table import code_table
 
 
 def reference_batches(rng, count, batch):
@@ -93,5 +93,5 @@ def test_chunks_do_not_change_what_is_gathered(monkeypatch):
     codes = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     rows = np.random.default_rng(1).integers(50, size=(20, 4))
     whole = gather_in_chunks(codes, rows, lambda part: part.sum(axis=1))
-    monkeypatch.setattr("didcli.metrics._sampling.LARGEST_GATHER", 30)
+    monkeypatch.setattr("didcli.scoring.sampling.LARGEST_GATHER", 30)
     assert (gather_in_chunks(codes, rows, lambda part: part.sum(axis=1)) == whole).all()

@@ -6,7 +6,7 @@ from code_tables import FEW, grid, ignorant, noisy, perfect, with_codes
 from sklearn.svm import LinearSVC
 
 from didcli.metrics import sap
-from didcli.metrics._sampling import draw_training_and_test
+from didcli.scoring.sampling import draw_training_and_test
 
 CONTINUOUS = dataclasses.replace(FEW, sap="continuous")
 

@@ -10,7 +10,7 @@ from published_files import with_sha256
 from didcli.data import smallnorb
 from didcli.errors import DataError, UsageError
 from didcli.io import norb
-from didcli.metrics._table import code_table
+from didcli.scoring.table import code_table
 
 TINY = (2, 4, 3, 2, 2)
 """Categories, toys of each, elevations, azimuths, lightings."""

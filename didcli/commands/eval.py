@@ -16,7 +16,7 @@ from didcli.commands import _options as options
 from didcli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from didcli.metrics._table import CodeTable
+    from didcli.scoring.table import CodeTable
 
 ALL = "all"
 PICTURE_NAME = "eval.png"
@@ -32,7 +32,7 @@ UNITS = {"Encoding": "images", "Scoring": "scores"}
 
 
 class Sap(StrEnum):
-    """The conventions that `didcli.metrics._protocol` explains; that module is loaded later."""
+    """The conventions that `didcli.scoring.protocol` explains; that module is loaded later."""
 
     discrete = "discrete"
     continuous = "continuous"

@@ -19,7 +19,7 @@ from didcli.engine.comparison_spec import Evaluation, Spec, folder_name
 from didcli.engine.reports import FILE_NAME as REPORT_NAME
 from didcli.engine.reports import has_checkpoint, read_report, steps_done, steps_scored
 from didcli.errors import RunError, UsageError
-from didcli.metrics._protocol import deciding
+from didcli.scoring.protocol import deciding
 
 RUNS_FOLDER = "runs"
 """Of a comparison: where its runs are."""

@@ -16,7 +16,7 @@ from didcli.engine.comparison_spec import EvalOptions, Evaluation
 from didcli.engine.reports import FILE_NAME as REPORT_NAME
 from didcli.engine.reports import read_report, steps_done
 from didcli.errors import RunError, UsageError
-from didcli.metrics._protocol import deciding
+from didcli.scoring.protocol import deciding
 
 MOST_SETTINGS = 3
 LONGEST = 40

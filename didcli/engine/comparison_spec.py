@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from didcli import config, registry, yaml_text
 from didcli.config import Layer, RunConfig, Seed
 from didcli.errors import UsageError
-from didcli.metrics._protocol import DciBackend, EvaluationProtocol, SapConvention, deciding
+from didcli.scoring.protocol import DciBackend, EvaluationProtocol, SapConvention, deciding
 
 LONGEST_NAME = 200
 """Bytes of a folder's name, to which -s and a seed are added: disks take 255."""

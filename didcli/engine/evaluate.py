@@ -24,9 +24,9 @@ from didcli.engine.encode import encode_dataset
 from didcli.errors import DataError, StorageError, UsageError
 from didcli.io import arrays
 from didcli.io.heatmap import Panel, draw
-from didcli.metrics._guards import inspect
-from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
-from didcli.metrics._table import CodeTable, code_table
+from didcli.scoring.guards import inspect
+from didcli.scoring.protocol import EvaluationProtocol, Result, UndefinedError
+from didcli.scoring.table import CodeTable, code_table
 
 if TYPE_CHECKING:
     from didcli.engine.runs import Run

@@ -14,7 +14,7 @@ from typing import Any
 
 from didcli.engine import checkpoint_header as checkpoints
 from didcli.io.atomic import write_text
-from didcli.metrics._protocol import deciding
+from didcli.scoring.protocol import deciding
 
 FILE_NAME = "eval.json"
 BY_SCORE = ("scores", "scores_sd", "scores_per_seed", "chance", "details")

@@ -15,8 +15,8 @@ from sklearn.linear_model import Lasso
 from didcli.config import REPETITION
 from didcli.engine.encode import encode_dataset
 from didcli.errors import UsageError
-from didcli.metrics._guards import active_latents, constant_latents
 from didcli.metrics.factor_vae import count_votes, steadiest_latents
+from didcli.scoring.guards import active_latents, constant_latents
 
 if TYPE_CHECKING:
     from didcli.engine.runs import Run

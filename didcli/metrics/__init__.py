@@ -7,5 +7,6 @@ A metric is a module with
   `rng`, which is fresh, and raises UndefinedError where these codes have no such score;
 - where noise passes for signal, `NEEDS_BASELINE = True`: its level of chance is then reported.
 
-Files whose name starts with `_` are shared parts. New metrics need no other edit.
+What it is given, gives back and draws points with is in `didcli.scoring`. Files whose name starts
+with `_` are parts of the metrics here, for no one else. New metrics need no other edit.
 """

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from didcli.metrics._protocol import EvaluationProtocol, Result
-from didcli.metrics._sampling import draw_factors, gather_in_chunks, require_complete_grid
 from didcli.metrics._solvers import around_linear_solvers
-from didcli.metrics._table import CodeTable
+from didcli.scoring.protocol import EvaluationProtocol, Result
+from didcli.scoring.sampling import draw_factors, gather_in_chunks, require_complete_grid
+from didcli.scoring.table import CodeTable
 
 SCORES = ("beta_vae",)
 

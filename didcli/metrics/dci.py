@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didcli.metrics._parallel import ordered_map
-from didcli.metrics._protocol import DciBackend, EvaluationProtocol, Result
-from didcli.metrics._sampling import Points, draw_training_and_test
-from didcli.metrics._table import CodeTable
+from didcli.scoring.protocol import DciBackend, EvaluationProtocol, Result
+from didcli.scoring.sampling import Points, draw_training_and_test
+from didcli.scoring.table import CodeTable
 
 SCORES = ("dci_disentanglement", "dci_completeness", "dci_informativeness")
 

@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from didcli.metrics._protocol import EvaluationProtocol, Result
-from didcli.metrics._sampling import (
+from didcli.scoring.protocol import EvaluationProtocol, Result
+from didcli.scoring.sampling import (
     draw_factors,
     draw_points,
     gather_in_chunks,
     require_complete_grid,
 )
-from didcli.metrics._table import CodeTable
+from didcli.scoring.table import CodeTable
 
 SCORES = ("factor_vae",)
 

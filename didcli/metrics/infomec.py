@@ -9,12 +9,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from didcli.metrics._guards import active_latents
-from didcli.metrics._information import entropy
 from didcli.metrics._parallel import ordered_map
-from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
 from didcli.metrics._solvers import around_linear_solvers
-from didcli.metrics._table import CodeTable
+from didcli.scoring.guards import active_latents
+from didcli.scoring.information import entropy
+from didcli.scoring.protocol import EvaluationProtocol, Result, UndefinedError
+from didcli.scoring.table import CodeTable
 
 SCORES = ("infom", "infoe", "infoc")
 

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from didcli.metrics._guards import constant_latents
-from didcli.metrics._information import discretise
-from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
-from didcli.metrics._sampling import draw_training, require_complete_grid
-from didcli.metrics._table import CodeTable
+from didcli.scoring.guards import constant_latents
+from didcli.scoring.information import discretise
+from didcli.scoring.protocol import EvaluationProtocol, Result, UndefinedError
+from didcli.scoring.sampling import draw_training, require_complete_grid
+from didcli.scoring.table import CodeTable
 
 SCORES = ("irs",)
 

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from didcli.metrics._information import discretise, entropy, information_matrix
-from didcli.metrics._protocol import EvaluationProtocol, Result
-from didcli.metrics._sampling import draw_training
-from didcli.metrics._table import CodeTable
+from didcli.scoring.information import discretise, entropy, information_matrix
+from didcli.scoring.protocol import EvaluationProtocol, Result
+from didcli.scoring.sampling import draw_training
+from didcli.scoring.table import CodeTable
 
 SCORES = ("mig",)
 

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from didcli.metrics._information import discretise, information_matrix
 from didcli.metrics._parallel import ordered_map
-from didcli.metrics._protocol import EvaluationProtocol, Result, UndefinedError
-from didcli.metrics._sampling import draw_training_and_test
 from didcli.metrics._solvers import around_linear_solvers
-from didcli.metrics._table import CodeTable
+from didcli.scoring.information import discretise, information_matrix
+from didcli.scoring.protocol import EvaluationProtocol, Result, UndefinedError
+from didcli.scoring.sampling import draw_training_and_test
+from didcli.scoring.table import CodeTable
 
 SCORES = ("modularity", "explicitness")
 

@@ -3,7 +3,7 @@ import pytest
 from code_tables import SIZES, grid
 
 from didcli.errors import DataError
-from didcli.metrics._table import code_table
+from didcli.scoring.table import code_table
 
 FACTORS = grid()
 CODES = np.random.default_rng(0).normal(size=(len(FACTORS), 3))

@@ -34,7 +34,7 @@ class EvaluationProtocol:
     sap: SapConvention = "discrete"
     """`discrete`: accuracy of a linear SVM. `continuous`: squared correlation."""
     dci_backend: DciBackend = "exact"
-    """`exact`: the trees of `_boosting`. `sklearn`: GradientBoostingClassifier itself."""
+    """`exact`: our own trees. `sklearn`: GradientBoostingClassifier itself."""
     eval_seed: int = 0
     """Of the random stream that draws the points; each metric starts it afresh."""
     eval_seeds: int = 1

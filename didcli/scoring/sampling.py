@@ -12,8 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from didcli.metrics._protocol import EvaluationProtocol, UndefinedError
-from didcli.metrics._table import CodeTable
+from didcli.scoring.protocol import EvaluationProtocol, UndefinedError
+from didcli.scoring.table import CodeTable
 
 Number = TypeVar("Number", bound=np.generic)
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from didcli.metrics._information import entropy, mutual_information
-from didcli.metrics._protocol import EvaluationProtocol
-from didcli.metrics._table import CodeTable
+from didcli.scoring.information import entropy, mutual_information
+from didcli.scoring.protocol import EvaluationProtocol
+from didcli.scoring.table import CodeTable
 
 ACTIVE_SHARE = 1 / 20
 """A latent is near dead when its range is at most this share of the widest one's. Hsu et al. 2023
