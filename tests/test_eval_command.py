@@ -1,10 +1,13 @@
+import dataclasses
 import hashlib
+import inspect
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import zipfile
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -12,7 +15,9 @@ from code_tables import SIZES, grid, noisy
 from PIL import Image
 from safetensors.numpy import save as to_safetensors
 
+from didcli.commands.eval import evaluate
 from didcli.engine import runs
+from didcli.scoring.protocol import EvaluationProtocol
 
 FEW = ("--train-points", "300", "--test-points", "100", "--variance-points", "300")
 KEYS = [
@@ -27,6 +32,16 @@ def codes(tmp_path_factory):
     table = noisy()
     np.savez(file, codes=table.codes, factors=table.factors, factor_sizes=SIZES)
     return file
+
+
+def test_options_have_the_choices_and_defaults_of_the_protocol():
+    options, kinds = inspect.signature(evaluate).parameters, get_type_hints(evaluate)
+    shared = [field for field in dataclasses.fields(EvaluationProtocol) if field.name in options]
+    assert len(shared) == 9
+    for field in shared:
+        assert kinds[field.name] == field.type, field.name
+        if field.name != "threads":  # 0, one per core
+            assert options[field.name].default == field.default, field.name
 
 
 def test_all_metrics_of_a_file_as_json(did, codes):

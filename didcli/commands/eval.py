@@ -14,6 +14,7 @@ import typer
 from didcli import registry
 from didcli.commands import _options as options
 from didcli.errors import DataError, UsageError
+from didcli.scoring.protocol import DciBackend, EvaluationProtocol, SapConvention
 
 if TYPE_CHECKING:
     from didcli.scoring.table import CodeTable
@@ -29,18 +30,6 @@ OF_RUNS = ("device", "runs_dir", "data_dir")
 """Options that say where a run and its data are, and mean nothing to --codes."""
 UNITS = {"Encoding": "images", "Scoring": "scores"}
 """What the stages of an evaluation count."""
-
-
-class Sap(StrEnum):
-    """The conventions that `didcli.scoring.protocol` explains; that module is loaded later."""
-
-    discrete = "discrete"
-    continuous = "continuous"
-
-
-class DciBackend(StrEnum):
-    exact = "exact"
-    sklearn = "sklearn"
 
 
 class Criterion(StrEnum):
@@ -65,26 +54,32 @@ def evaluate(
         str, typer.Option(help=f"all, or some of {', '.join(registry.names('metrics'))}.")
     ] = ALL,
     sap: Annotated[
-        Sap, typer.Option(help="Accuracy of a linear SVM, or squared correlation.")
-    ] = Sap.discrete,
+        SapConvention, typer.Option(help="Accuracy of a linear SVM, or squared correlation.")
+    ] = EvaluationProtocol.sap,
     dci_backend: Annotated[
         DciBackend, typer.Option(help="Our fast trees, or scikit-learn's.")
-    ] = DciBackend.exact,
-    train_points: Annotated[int, typer.Option(help="Points to learn from.")] = 10_000,
-    test_points: Annotated[int, typer.Option(help="Points to test on.")] = 5_000,
+    ] = EvaluationProtocol.dci_backend,
+    train_points: Annotated[
+        int, typer.Option(help="Points to learn from.")
+    ] = EvaluationProtocol.train_points,
+    test_points: Annotated[
+        int, typer.Option(help="Points to test on.")
+    ] = EvaluationProtocol.test_points,
     variance_points: Annotated[
         int, typer.Option(help="Points for the variances of factor_vae.")
-    ] = 10_000,
-    eval_seed: Annotated[int, typer.Option(help="Fixes the points that are drawn.")] = 0,
+    ] = EvaluationProtocol.variance_points,
+    eval_seed: Annotated[
+        int, typer.Option(help="Fixes the points that are drawn.")
+    ] = EvaluationProtocol.eval_seed,
     eval_seeds: Annotated[
         int, typer.Option(help="Evaluations, each with its own seed: mean and deviation.")
-    ] = 1,
+    ] = EvaluationProtocol.eval_seeds,
     shuffled: Annotated[
         bool, typer.Option("--shuffled", help="Add what codes that know nothing would score.")
     ] = False,
     disjoint: Annotated[
         bool, typer.Option("--disjoint", help="Draw training and test points from separate rows.")
-    ] = False,
+    ] = EvaluationProtocol.disjoint,
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw latents by factors: eval.png in the run folder.")
     ] = False,
@@ -140,12 +135,12 @@ def evaluate(
     from didcli.engine import evaluate as engine
     from didcli.io.cores import usable_cores
 
-    protocol = engine.EvaluationProtocol(
+    protocol = EvaluationProtocol(
         train_points=train_points,
         test_points=test_points,
         variance_points=variance_points,
-        sap=sap.value,
-        dci_backend=dci_backend.value,
+        sap=sap,
+        dci_backend=dci_backend,
         eval_seed=eval_seed,
         eval_seeds=eval_seeds,
         disjoint=disjoint,

@@ -1,4 +1,7 @@
-"""What a metric is given beside the codes, and what it gives back."""
+"""What a metric is given beside the codes, and what it gives back.
+
+`did eval --help` reads choices and defaults from here, so only the standard library is imported.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
