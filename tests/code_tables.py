@@ -48,6 +48,13 @@ def ignorant(sizes: Sequence[int] = SIZES, latents: int = 4, seed: int = 0) -> C
     return code_table(codes, factors, sizes)
 
 
+def numbered(rows: int = 60, seed: int = 0) -> CodeTable:
+    """Latents that know nothing, of a factor that is another in every row and one of two values."""
+    row = np.arange(rows)
+    codes = np.random.default_rng(seed).normal(size=(rows, 3))
+    return code_table(codes, np.stack([row, row % 2], axis=1))
+
+
 def with_codes(table: CodeTable, codes: NDArray[np.floating]) -> CodeTable:
     """The same factors under other codes."""
     return code_table(codes, table.factors, table.factor_sizes)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from code_tables import FEW, SIZES, grid, ignorant, noisy, perfect, with_codes
+from code_tables import FEW, SIZES, grid, ignorant, noisy, numbered, perfect, with_codes
 from random_run import make_dataset, make_run
 
 from didcli import registry
@@ -123,6 +123,16 @@ def test_an_undefined_score_is_none_with_a_note():
     assert report["scores"]["mig"] > 0
     assert any(note.startswith("irs: not defined: it intervenes") for note in report["notes"])
     assert "irs" not in report["details"]
+
+
+def test_one_of_several_scores_may_be_undefined():
+    report = evaluate(numbered(), ["modularity"], replace(FEW, disjoint=True))
+    assert report["scores"]["explicitness"] is None
+    assert report["scores"]["modularity"] > 0
+    said = [note for note in report["notes"] if note.startswith("modularity: ")]
+    assert len(said) == 1
+    assert said[0].startswith("modularity: explicitness is not defined: among the 300 test points")
+    assert report["details"]["modularity"]["explicitness_per_factor"][0] is None
 
 
 def test_a_score_that_is_not_finite_becomes_none_with_a_note(monkeypatch):

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from code_tables import FEW, grid, ignorant, noisy, perfect, rotated, with_codes
+from code_tables import FEW, grid, ignorant, noisy, numbered, perfect, rotated, with_codes
 
 from didcli.metrics import modularity
 from didcli.scoring.protocol import UndefinedError
@@ -49,6 +51,28 @@ def test_a_class_absent_from_the_labels_has_no_curve():
     labels = np.array([0, 2] * 5)
     expected = np.mean([loop_auc(probabilities[:, k], labels == k) for k in (0, 2)])
     assert modularity.mean_auc(probabilities, labels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("labels", [[1] * 10, []])
+def test_a_class_that_is_alone_has_no_curve(labels):
+    probabilities = np.random.default_rng(0).random((len(labels), 3))
+    assert np.isnan(modularity.mean_auc(probabilities, np.array(labels, dtype=np.int64)))
+
+
+@pytest.mark.parametrize(
+    ("table", "protocol", "factor"),
+    [
+        # No label of a test point was seen in training; both test points have the same label.
+        (numbered(), replace(FEW, disjoint=True), 0),
+        (noisy(), replace(FEW, test_points=2), 1),
+    ],
+)
+def test_without_two_known_classes_explicitness_alone_is_undefined(table, protocol, factor):
+    result = modularity.score(table, np.random.RandomState(0), protocol)
+    assert result.scores.keys() == {"modularity"}
+    assert 0 < result.scores["modularity"] <= 1
+    assert f"'factor {factor}' takes fewer than two" in result.undefined["explicitness"]
+    assert np.flatnonzero(np.isnan(result.details["explicitness_per_factor"])) == [factor]
 
 
 def test_perfect_codes():

@@ -242,7 +242,7 @@ def _summary(
 
 
 def _number(outcome: Outcome, key: str) -> float | None:
-    if isinstance(outcome, str):
+    if isinstance(outcome, str) or key in outcome.undefined:
         return None
     value = float(outcome.scores[key])
     return value if np.isfinite(value) else None
@@ -273,6 +273,9 @@ def _notes(outcomes: Mapping[str, Sequence[Outcome]]) -> list[str]:
                 notes.append(f"{name}: not defined: {outcome}")
                 continue
             notes += [f"{name}: {note}" for note in outcome.notes]
+            notes += [
+                f"{name}: {key} is not defined: {why}" for key, why in outcome.undefined.items()
+            ]
             notes += [
                 f"{name}: {key} is not defined: it came out as {value}"
                 for key, value in outcome.scores.items()

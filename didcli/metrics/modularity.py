@@ -55,12 +55,14 @@ def standardise(
 def mean_auc(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
     """Area under the ROC curve of each class against the rest, averaged over classes, in [0, 1].
 
-    probabilities: (n, K), column k for class k.  labels: (n,).  A class that is absent from
-    `labels` has no curve and is left out.
+    probabilities: (n, K), column k for class k.  labels: (n,), of 0 .. K - 1.  A class that is
+    absent from `labels` has no curve and is left out. Nor has one that is alone in them, against
+    no rest: NaN, as for no labels.
     """
     present = np.unique(labels)
-    known = present[present < probabilities.shape[1]]
-    return float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in known]))
+    if len(present) < 2:
+        return float("nan")
+    return float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in present]))
 
 
 @around_linear_solvers
@@ -69,7 +71,8 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
     whether a linear classifier reads each factor from the codes, mean AUC over classes and factors.
 
     Both in [0, 1], higher is better. Explicitness is measured on the test points; guessing scores
-    0.5. For modularity noise is knowledge: codes that know nothing score .6 to .7, and a near-dead
+    0.5. It is not defined where the test points show fewer than two known classes of a factor.
+    For modularity noise is knowledge: codes that know nothing score .6 to .7, and a near-dead
     latent among good ones counts as much as they do.
     """
     train, test = draw_training_and_test(table, rng, protocol)
@@ -88,18 +91,28 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
         return (
             mean_auc(classifier.predict_proba(codes), numbered),
             mean_auc(
-                classifier.predict_proba(test_codes[seen]),
+                classifier.predict_proba(test_codes)[seen],
                 np.searchsorted(classes, test_labels[seen]),
             ),
         )
 
     aucs = np.array(ordered_map(auc, range(train.factors.shape[1]), protocol.threads))
+    scores, undefined = {"modularity": float(per_latent.mean())}, {}
+    if (lacking := np.isnan(aucs[:, 1])).any():
+        name = table.factor_names[int(np.argmax(lacking))]
+        undefined["explicitness"] = (
+            f"among the {len(test.rows):,} test points {name!r} takes fewer than two of the values "
+            "that it has among the training points"
+        )
+    else:
+        scores["explicitness"] = float(aucs[:, 1].mean())
     return Result(
-        scores={"modularity": float(per_latent.mean()), "explicitness": float(aucs[:, 1].mean())},
+        scores=scores,
         details={
             "mutual_information": information,
             "modularity_per_latent": per_latent,
             "explicitness_per_factor": aucs[:, 1],
             "train_explicitness": float(aucs[:, 0].mean()),
         },
+        undefined=undefined,
     )

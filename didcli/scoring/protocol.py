@@ -61,11 +61,14 @@ class Result:
     """What `score` of a metric returns."""
 
     scores: Mapping[str, float]
-    """One number for each key of the module's `SCORES`."""
+    """One number for each key of the module's `SCORES` that is not `undefined`."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Arrays and numbers behind the scores: per latent (D,), per factor (K,), or (D, K)."""
     notes: tuple[str, ...] = ()
     """What a reader of the scores should know, one sentence each."""
+    undefined: Mapping[str, str] = field(default_factory=dict)
+    """Why these codes lack some of the scores, where they have others. `evaluate` reports null and
+    a note."""
 
 
 class UndefinedError(Exception):
