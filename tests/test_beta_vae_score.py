@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from code_tables import FEW, SIZES, grid, ignorant, noisy, perfect, rotated, with_codes
@@ -35,6 +37,18 @@ def test_codes_that_know_nothing_score_like_a_guess():
 
 def test_constant_codes_score_like_a_guess():
     assert score(with_codes(perfect(), np.zeros((60, 3)))) == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_training_points_that_all_share_one_factor_are_no_ground_for_a_score():
+    protocol = replace(FEW, train_points=2)
+
+    def shared(seed):
+        rng = np.random.RandomState(seed)
+        return beta_vae.draw_pairs(noisy(), rng, protocol.train_points, protocol.vote_batch)[0]
+
+    seed = next(seed for seed in range(20) if np.ptp(shared(seed)) == 0)
+    with pytest.raises(UndefinedError, match="all 2 training points share 'factor"):
+        beta_vae.score(noisy(), np.random.RandomState(seed), protocol)
 
 
 def test_it_refuses_a_table_that_is_no_complete_grid():

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from didcli.metrics._solvers import around_linear_solvers
-from didcli.scoring.protocol import EvaluationProtocol, Result
+from didcli.scoring.protocol import EvaluationProtocol, Result, UndefinedError
 from didcli.scoring.sampling import draw_factors, gather_in_chunks, require_complete_grid
 from didcli.scoring.table import CodeTable
 
@@ -53,6 +53,12 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
     """
     require_complete_grid(table)
     labels, rows = draw_pairs(table, rng, protocol.train_points, protocol.vote_batch)
+    if (labels == labels[0]).all():
+        name = table.factor_names[labels[0]]
+        raise UndefinedError(
+            f"the pairs of all {len(labels)} training points share {name!r}, and a classifier "
+            "needs another factor to tell it from"
+        )
     features = mean_differences(table.codes, rows)
     classifier = LogisticRegression().fit(features, labels)
     test_labels, rows = draw_pairs(table, rng, protocol.test_points, protocol.vote_batch)
