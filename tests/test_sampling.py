@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from code_tables import FEW, SIZES, grid, noisy
 
+from didcli.errors import UsageError
 from didcli.metrics import beta_vae, factor_vae
 from didcli.scoring.protocol import EvaluationProtocol, UndefinedError
 from didcli.scoring.sampling import (
@@ -77,6 +78,18 @@ def test_a_disjoint_split_shares_no_row():
     assert len(test.rows) == 300
     assert not set(train.rows) & set(test.rows)
     assert len(set(train.rows)) == pytest.approx(40, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("train_points", "test_points", "empty"), [(10_000, 2, "test"), (2, 10_000, "training")]
+)
+def test_a_disjoint_split_that_leaves_no_row_for_a_part_is_refused(
+    train_points, test_points, empty
+):
+    protocol = EvaluationProtocol(train_points=train_points, test_points=test_points, disjoint=True)
+    with pytest.raises(UsageError, match=f"split of 60 rows, .* no row for the {empty}") as caught:
+        draw_training_and_test(noisy(), np.random.RandomState(0), protocol)
+    assert "--disjoint" in caught.value.hint
 
 
 def test_a_factor_that_takes_one_value_in_the_sample_is_undefined():

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from didcli.errors import UsageError
 from didcli.scoring.protocol import EvaluationProtocol, UndefinedError
 from didcli.scoring.table import CodeTable
 
@@ -76,11 +77,19 @@ def draw_training_and_test(
     """Training points, then test points.
 
     With `protocol.disjoint` the table is first cut in two at random, in proportion to the numbers
-    of points, and each part is drawn from with replacement.
+    of points, and each part is drawn from with replacement. Raises UsageError where one of them
+    has no row.
     """
     if protocol.disjoint:
         total = protocol.train_points + protocol.test_points
         cut = round(len(table) * protocol.train_points / total)
+        if not 0 < cut < len(table):
+            raise UsageError(
+                f"a disjoint split of {len(table):,} rows, {protocol.train_points:,} training to "
+                f"{protocol.test_points:,} test points, leaves no row for the "
+                f"{'test' if cut else 'training'} points",
+                hint="Ask for numbers of points closer to each other, or leave out --disjoint.",
+            )
         shuffled = rng.permutation(len(table))
         train, test = (
             _gather(table, part[rng.randint(len(part), size=count)])
