@@ -67,6 +67,14 @@ def test_a_metric_allows_an_incomplete_grid_or_says_why_not(name):
         assert all(map(np.isfinite, run_metric(name, table).scores.values()))
 
 
+@pytest.mark.parametrize("name", [*METRICS, "dci by scikit-learn"])
+def test_a_factor_that_numbers_the_rows_is_no_reason_for_warnings(name):
+    # scikit-learn guesses that so many classes are the numbers of a regression.
+    backend = "sklearn" if name.endswith("scikit-learn") else "exact"
+    few = EvaluationProtocol(train_points=30, test_points=20, dci_backend=backend)
+    assert evaluate(numbered(), [name.split()[0]], few)["scores"]  # pytest makes warnings errors
+
+
 def test_the_report_of_all_metrics():
     report = evaluate(noisy(), protocol=FEW)
     assert report["schema"] == 1

@@ -1,4 +1,4 @@
-"""scikit-learn's linear solvers, as the metrics use them."""
+"""scikit-learn's classifiers, as the metrics use them."""
 
 import functools
 import warnings
@@ -11,9 +11,25 @@ from threadpoolctl import threadpool_limits
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MANY_CLASSES = "The number of unique classes is greater than 50%"
+"""How a warning begins that takes such labels for the numbers of a regression. Values of a factor
+are classes, however many there are."""
+
+
+def around_classifiers(function: Callable[P, R]) -> Callable[P, R]:
+    """For a function that predicts factors: scikit-learn's guess about their nature is silent."""
+
+    @functools.wraps(function)
+    def prepared(*args: P.args, **kwargs: P.kwargs) -> R:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", MANY_CLASSES, UserWarning)
+            return function(*args, **kwargs)
+
+    return prepared
+
 
 def around_linear_solvers(function: Callable[P, R]) -> Callable[P, R]:
-    """For a function that fits many small linear models.
+    """For a function that fits many small linear classifiers; includes `around_classifiers`.
 
     Solvers that stop at their limit of iterations are silent. The reference stops there too: its
     scores are those of the weights it has by then, and a user can do nothing about it.
@@ -23,6 +39,7 @@ def around_linear_solvers(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(function)
+    @around_classifiers
     def prepared(*args: P.args, **kwargs: P.kwargs) -> R:
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didcli.metrics._parallel import ordered_map
+from didcli.metrics._solvers import around_classifiers
 from didcli.scoring.protocol import DciBackend, EvaluationProtocol, Result
 from didcli.scoring.sampling import Points, draw_training_and_test
 from didcli.scoring.table import CodeTable
@@ -46,6 +47,7 @@ def weighted_specialisation(importance: NDArray[np.float64]) -> float:
     return float(np.average(specialisation(importance), weights=weights))
 
 
+@around_classifiers
 def fit_sklearn(train: Points, test: Points, seed: int, threads: int) -> Fits:
     """One GradientBoostingClassifier for each factor, all latents in: the reference's own."""
     from sklearn.ensemble import GradientBoostingClassifier

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.svm import LinearSVC
 
 from didcli.metrics._parallel import ordered_map
+from didcli.metrics._solvers import around_classifiers
 from didcli.scoring.protocol import EvaluationProtocol, Result
 from didcli.scoring.sampling import Points, draw_training_and_test
 from didcli.scoring.table import CodeTable
@@ -26,6 +27,7 @@ def gaps(predictability: NDArray[np.float64]) -> NDArray[np.float64]:
     return gap
 
 
+@around_classifiers
 def accuracies(train: Points, test: Points, threads: int = 1) -> NDArray[np.float64]:
     """Test accuracy of a linear classifier that sees one latent and predicts one factor: (D, K).
 
