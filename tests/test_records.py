@@ -111,12 +111,11 @@ def test_a_damaged_file_is_made_again(path, values, damage):
     assert records.read(path, CONTENT) is not None
 
 
-def test_only_a_thorough_look_compares_every_block_of_a_long_file(path, monkeypatch):
+@pytest.mark.parametrize(("position", "noticed"), [(4096, True), (2**20 + 4096, False), (-1, True)])
+def test_of_a_long_file_some_blocks_are_compared(path, monkeypatch, position, noticed):
     monkeypatch.setattr(records, "BLOCKS_CHECKED", 2)  # the first and the last
-    raw = path.read_bytes()
-    path.write_bytes(flip(4096 + records.BLOCK_BYTES)(raw))
-    assert records.read(path, CONTENT) is not None
-    assert records.read(path, CONTENT, thorough=True) is None
+    path.write_bytes(flip(position)(path.read_bytes()))
+    assert (records.read(path, CONTENT) is None) == noticed
 
 
 def test_a_map_outlives_the_file_it_was_made_of(path, values):

@@ -71,10 +71,10 @@ def ensure(
     return once.ensure(path, partial(read, content=content), make)
 
 
-def read(path: Path, content: Content, *, thorough: bool = False) -> NDArray[np.uint8] | None:
+def read(path: Path, content: Content) -> NDArray[np.uint8] | None:
     """Map the records, (count, record_bytes), read-only; None unless they are whole and as wanted.
 
-    thorough: compare every checksum; else those of `BLOCKS_CHECKED` blocks, evenly spread.
+    Compares the checksums of up to `BLOCKS_CHECKED` blocks, evenly spread.
     Raises OSError when there is a file that cannot be read.
     """
     start = len(_header(content, np.zeros(content.blocks)))
@@ -86,7 +86,7 @@ def read(path: Path, content: Content, *, thorough: bool = False) -> NDArray[np.
             table = np.frombuffer(header, "<u4", content.blocks, offset=len(_line(content)))
             if header != _header(content, table):
                 return None
-            wanted = content.blocks if thorough else min(content.blocks, BLOCKS_CHECKED)
+            wanted = min(content.blocks, BLOCKS_CHECKED)
             blocks = np.linspace(0, content.blocks - 1, wanted, dtype=np.int64)
             if not np.array_equal(_checksums(file, start, blocks), table[blocks]):
                 return None
