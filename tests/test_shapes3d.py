@@ -4,6 +4,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from drawn_images import shapes3d_images
 from published_files import with_sha256
 
 from didcli.data import shapes3d
@@ -92,7 +93,7 @@ def test_images_are_those_that_the_renderer_draws(rendered):
     images = rendered.images(rows)
     assert images.shape == (12, 3, 64, 64)
     assert images.dtype == np.uint8
-    np.testing.assert_array_equal(images, shapes3d.renderer.images(rows))
+    np.testing.assert_array_equal(images, shapes3d_images(rows))
 
 
 def test_the_second_time_nothing_is_rendered(data_dir, rendered):

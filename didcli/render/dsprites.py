@@ -66,19 +66,6 @@ def block(pose: int) -> NDArray[np.uint8]:
     return _fill(vertices).view(np.uint8).reshape(POSE_IMAGES, IMAGE_BYTES)
 
 
-def images(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Draw any images of the set. rows: (B,), 0..737279. Returns (B, 64, 64), values 0 and 1.
-
-    Draws a whole pose for each that occurs: meant for a look at a few, or for many of few poses.
-    """
-    poses, members = np.unique(rows // POSE_IMAGES, return_inverse=True)
-    packed = np.empty((len(rows), IMAGE_BYTES), dtype=np.uint8)
-    for number, pose in enumerate(poses):
-        chosen = members == number
-        packed[chosen] = block(int(pose))[rows[chosen] % POSE_IMAGES]
-    return np.unpackbits(packed, axis=1).reshape(-1, SIDE, SIDE)
-
-
 def outline(shape: str) -> NDArray[np.float64]:
     """The polygon of one of `SHAPES` at scale 1 and orientation 0.
 

@@ -111,26 +111,8 @@ def pose(number: int) -> NDArray[np.uint8]:
 
 def compose(table: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Images of the set. table: (480, POSE_BYTES), rows: (B,), 0..479999 -> (B, 3, 64, 64)."""
-    return _sums(table, rows % POSES, rows // POSES)
-
-
-def images(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Draw any images of the set. rows: (B,), 0..479999. Returns (B, 3, 64, 64), 0..255.
-
-    Draws a whole pose for each that occurs: meant for a look at a few, or for many of few poses.
-    """
-    poses, members = np.unique(rows % POSES, return_inverse=True)
-    table = np.empty((len(poses), POSE_BYTES), dtype=np.uint8)
-    for member, number in enumerate(poses):
-        table[member] = pose(int(number))
-    return _sums(table, members, rows // POSES)
-
-
-def _sums(
-    table: NDArray[np.uint8], poses: NDArray[np.int64], colours: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """poses: (B,), rows of the table; colours: (B,), 0..999 -> (B, 3, 64, 64)."""
-    hues = np.stack(np.unravel_index(colours, FACTOR_SIZES[:3]), axis=1)
+    poses = rows % POSES
+    hues = np.stack(np.unravel_index(rows // POSES, FACTOR_SIZES[:3]), axis=1)
     values = table.view("<i2")
     sums = np.full((len(poses), 3, SIDE * SIDE), _STEPS // 2, dtype=np.int16)
     for part in _PARTS:
