@@ -532,10 +532,17 @@ def test_without_a_path_the_settings_say_so():
         settings.resolve(flags={"data": {"name": "images"}})
 
 
-@pytest.mark.parametrize("options", [{"image_size": 48}, {"colour": "blue"}])
-def test_load_refuses_what_the_settings_refuse(folder, load, options):
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize(
+    ("options", "message", "known"),
+    [
+        ({"image_size": 48}, "no 48 among the sizes of images", "32, 64, 128"),
+        ({"colour": "blue"}, "no 'blue' among the colours of images", "auto, grey, rgb"),
+    ],
+)
+def test_load_refuses_what_the_settings_refuse(folder, load, options, message, known):
+    with pytest.raises(UsageError, match=message) as caught:
         load(folder, **options)
+    assert caught.value.hint == f"Choose from: {known}."
 
 
 # ---------------------------------------------------------------------------- end to end

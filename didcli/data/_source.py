@@ -18,12 +18,13 @@ def fetch_again(name: str) -> str:
     return f"Fetch it again: did download {name} --force. {_DRAW}"
 
 
-def check_choice(name: str, what: str, chosen: str, choices: object) -> None:
+def check_choice(name: str, what: str, chosen: object, choices: object) -> None:
     """Raises UsageError unless `chosen` is one of `choices`, a Literal, of what `name` has."""
     known = get_args(choices)
     if chosen not in known:
+        listed = ", ".join(str(choice) for choice in known)
         raise UsageError(
-            f"no {chosen!r} among the {what}s of {name}", hint=f"Choose from: {', '.join(known)}."
+            f"no {chosen!r} among the {what}s of {name}", hint=f"Choose from: {listed}."
         )
 
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from didcli.data._source import check_choice
 from didcli.data._stored import StoredImages
-from didcli.errors import DataError, UsageError
+from didcli.errors import DataError
 from didcli.interfaces import Dataset
 from didcli.io import once, records
 from didcli.io.file_rows import FileRows
@@ -37,7 +38,6 @@ ABOUT = (
     "fetched, size and licence are yours, and factors are known if you give them"
 )
 """For `did download --list`."""
-SIZES = (32, 64, 128)
 VERSION = 1
 """Of the conversion: raised when the same input gives other pixels."""
 NAMED = 10
@@ -99,11 +99,8 @@ def load(
         convert.
     Raises DataError when there are not two images that can be read, or (strict) one that cannot.
     """
-    if image_size not in SIZES or colour not in {"auto", "grey", "rgb"}:
-        raise UsageError(
-            f"no images of size {image_size} in colour {colour!r}",
-            hint="Sizes are 32, 64, 128; colours auto, grey, rgb.",
-        )
+    check_choice("images", "size", image_size, Size)
+    check_choice("images", "colour", colour, Colour)
     from didcli.data._image_inputs import open_input
 
     given = open_input(Path(path).expanduser().absolute())
