@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from didcli.nn import losses, parallel
+from didcli.nn.codes import uniform
 from didcli.nn.decoders import image_decoder
 from didcli.nn.networks import CLASSIC_CHANNELS, SLOPE, Family, conv_trunk
 from didcli.nn.settings import Count, Momentum, Rate, Size, Weight
@@ -239,8 +240,7 @@ def draw_inputs(
     config: InfoGanConfig, count: int, device: torch.device, rng: torch.Generator
 ) -> Tensor:
     """Codes c and noise z, from U[-1, 1]: (B, n + m)."""
-    size = (count, config.latent_dim + config.noise_dim)
-    return torch.rand(size, generator=rng, device=device) * 2.0 - 1.0
+    return uniform((count, config.latent_dim + config.noise_dim), device, rng)
 
 
 def unit_gaussian_nll(codes: Tensor, mean: Tensor) -> Tensor:
