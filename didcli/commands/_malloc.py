@@ -7,6 +7,8 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt, from malloc.h."""
 LARGEST_KEPT = 2**30
 """Bytes. Larger arrays, such as a whole dataset, still go back to the system when freed."""
+LARGEST_OF_OLDER = 32 * 2**20
+"""Bytes. What older versions of glibc take at most, of which more is refused."""
 
 
 def keep_freed_memory() -> bool:
@@ -22,4 +24,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return all([mallopt(MMAP_THRESHOLD, LARGEST_KEPT), mallopt(TRIM_THRESHOLD, LARGEST_KEPT)])
+    if not (mallopt(MMAP_THRESHOLD, LARGEST_KEPT) or mallopt(MMAP_THRESHOLD, LARGEST_OF_OLDER)):
+        # Trimming alone would do harm: with either set, glibc no more raises the other by itself.
+        return False
+    return bool(mallopt(TRIM_THRESHOLD, LARGEST_KEPT))
