@@ -160,7 +160,7 @@ def test_clearing_takes_only_what_a_run_wrote(tiny_run, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(tiny_run, folder)
     mine = {"notes.txt", "encoder.py", "codes.txt", "traverse.py", "README.md"}
-    written = {"encoder.pt2", "codes.csv", "codes-0123456789ab.safetensors"}
+    written = {"eval.png", "encoder.pt2", "codes.csv", "codes-0123456789ab.safetensors"}
     written |= {traverse.file_name((1, 3), 6, "gif"), traverse.file_name(range(6), 6, "png")}
     for name in mine | written | {"job.log", ".eval.json.99.tmp"}:
         (folder / name).write_text("text")

@@ -63,11 +63,13 @@ def test_a_run_that_begins_anew_forgets_the_scores_of_a_former_one(tiny_config, 
     reports.write_report(
         tmp_path, {"run": {"checkpoint": "ab", "step": 4}, "scores": {"mig": 1.0}, "protocol": {}}
     )
+    (tmp_path / "eval.png").write_text("of the same scores")
     (tmp_path / "config.yaml").write_text(longer(tiny_config, seed=7).to_yaml())
     assert reports.steps_scored(tmp_path) == 4
     stop = train.Watcher(should_stop=lambda: True)
     train.run(tiny_config, tmp_path, resume=True, data_dir=data_dir, watcher=stop)
     assert not (tmp_path / "eval.json").exists()
+    assert not (tmp_path / "eval.png").exists()
 
 
 def test_a_run_that_never_starts_leaves_no_folder(tmp_path):

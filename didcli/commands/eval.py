@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from didcli.scoring.table import CodeTable
 
 ALL = "all"
-PICTURE_NAME = "eval.png"
 SCORING = (
     *("metrics", "sap", "dci_backend", "train_points", "test_points", "variance_points"),
     *("eval_seeds", "shuffled", "disjoint", "plot", "threads"),
@@ -170,6 +169,7 @@ def evaluate(
             )
     _print(report, as_json, quiet, functools.partial(_as_text, title))
     if plot:  # last: a picture that cannot be written does not lose the scores
+        from didcli.engine.reports import PICTURE_NAME
         from didcli.io.atomic import write_bytes
 
         write_bytes(folder / PICTURE_NAME, engine.picture(report, title))

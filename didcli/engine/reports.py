@@ -17,6 +17,8 @@ from didcli.io.atomic import write_text
 from didcli.scoring.protocol import deciding
 
 FILE_NAME = "eval.json"
+PICTURE_NAME = "eval.png"
+"""Of the same scores, drawn by `did eval --plot`."""
 BY_SCORE = ("scores", "scores_sd", "scores_per_seed", "chance", "details")
 """Parts of a report that have a key for each score or metric."""
 
@@ -56,8 +58,9 @@ def read_report(folder: Path, digest: str | None = None) -> dict[str, Any] | Non
 
 
 def forget(folder: Path) -> None:
-    """Scores of a run that begins anew are another run's."""
-    (folder / FILE_NAME).unlink(missing_ok=True)
+    """Scores of a run that begins anew are another run's, and so is their picture."""
+    for name in (FILE_NAME, PICTURE_NAME):
+        (folder / name).unlink(missing_ok=True)
 
 
 def has_checkpoint(folder: Path) -> bool:

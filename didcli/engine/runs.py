@@ -35,7 +35,7 @@ CARD_NAME = "README.md"
 LOCK_NAME = ".lock"
 WRITTEN = {
     *(CONFIG_NAME, checkpoints.FILE_NAME, LOG_NAME, JOB_LOG_NAME, PICTURE_NAME),
-    reports.FILE_NAME,
+    *(reports.FILE_NAME, reports.PICTURE_NAME),
     *(f"{part}.{suffix}" for part in ("encoder", "generator") for suffix in ("pt2", "onnx")),
     *(f"codes.{suffix}" for suffix in ("npz", "csv", "jsonl")),
 }
