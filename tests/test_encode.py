@@ -51,6 +51,20 @@ def test_codes_of_an_older_checkpoint_are_deleted(run):
     assert [file.name for file in run.path.glob("codes-*")] == [f"codes-{'0' * 12}.safetensors"]
 
 
+def test_codes_of_the_user_s_own_are_left_alone(run):
+    mine = run.path / "codes-mine.safetensors"
+    mine.write_text("mine")
+    encode.encode_dataset(run, DATASET)
+    assert mine.read_text() == "mine"
+
+
+def test_old_codes_that_cannot_be_deleted_cost_only_their_room(run):
+    old = run.path / f"codes-{'0' * 12}.safetensors"
+    old.mkdir()  # nothing unlinks a folder
+    assert encode.encode_dataset(run, DATASET).shape == (600, LATENT_DIM)
+    assert old.exists()
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
 def test_a_damaged_file_is_made_anew(run, damage):
     expected = encode.encode_dataset(run, DATASET)

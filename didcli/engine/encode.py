@@ -1,7 +1,9 @@
 """Encode a whole dataset once; every metric then reads from the table of codes."""
 
 import hashlib
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ from didcli.io.atomic import write_bytes
 if TYPE_CHECKING:
     from didcli.engine.runs import Run
 
+KEPT_PATTERN = r"codes-[0-9a-f]{12}\.safetensors"
+"""Names of the files in run folders that keep the codes of a dataset."""
 BATCH_SIZE = 2048
 """Images fetched and encoded at a time."""
 RUN_TO_RUN_TOLERANCE = 1e-3
@@ -60,8 +64,8 @@ def encode_dataset(
     """The codes of every image under the model of a run: (N, D) float32.
 
     Kept in the run folder, under the digest of the checkpoint, for the next call; codes of older
-    checkpoints are deleted. A damaged file, or one made from other images, is made anew. A folder
-    that cannot be written to costs the next call its time and nothing else.
+    checkpoints are deleted, if they can be. A damaged file, or one made from other images, is made
+    anew. A folder that cannot be written to costs the next call its time and nothing else.
     """
     cache = run.path / f"codes-{run.digest[:12]}.safetensors"
     labels = {"checkpoint": run.digest, "source": dataset.source}
@@ -75,8 +79,9 @@ def encode_dataset(
     except StorageError:
         return codes
     for old in run.path.glob("codes-*.safetensors"):
-        if old != cache:
-            old.unlink(missing_ok=True)
+        if old != cache and re.fullmatch(KEPT_PATTERN, old.name):
+            with suppress(OSError):
+                old.unlink()
     return codes
 
 

@@ -19,6 +19,7 @@ from didcli.config import CONFIG_NAME, Layer, RunConfig, build, load_file
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import reports
 from didcli.engine.device import choose_device
+from didcli.engine.encode import KEPT_PATTERN
 from didcli.errors import DataError, DidError, RunConflictError, RunError, StorageError, UsageError
 from didcli.interfaces import Dataset
 from didcli.io.atomic import is_temporary
@@ -40,7 +41,7 @@ WRITTEN = {
     *(f"codes.{suffix}" for suffix in ("npz", "csv", "jsonl")),
 }
 """Files that commands write into a run folder under these names when they are given no other."""
-WRITTEN_PATTERN = r"traverse(-dim[\d-]+)?\.(png|gif|html)|codes-[0-9a-f]{12}\.safetensors"
+WRITTEN_PATTERN = rf"traverse(-dim[\d-]+)?\.(png|gif|html)|{KEPT_PATTERN}"
 SETTLED_SOURCES = ("official", "rendered")
 """What `data.source: auto` may come to, and the `source` of a dataset then begins with."""
 BATCH_SIZE = 256
