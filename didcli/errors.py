@@ -39,7 +39,7 @@ class RunError(DidError):
 
 
 class DivergedError(DidError):
-    """Training produced numbers that are not finite, or a generator that collapsed."""
+    """Training produced numbers that are not finite."""
 
     exit_code = 5
 
