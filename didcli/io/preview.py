@@ -83,7 +83,7 @@ def _colour(rgb: list[int], kind: Colours) -> str:
     if kind == "24-bit":
         return f"2;{red};{green};{blue}"
     if red == green == blue and 4 <= red <= 243:
-        return f"5;{232 + round((red - 8) / 10)}"  # greys 8, 18, ... 238
+        return f"5;{min(232 + round((red - 8) / 10), 255)}"  # greys 8, 18, ... 238
     # The colour cube: 6 x 6 x 6 at these six levels.
     levels = np.array([0, 95, 135, 175, 215, 255])
     r, g, b = (int(np.abs(levels - channel).argmin()) for channel in rgb)
