@@ -53,8 +53,13 @@ def test_auto_precision_asks_the_processor(monkeypatch, avx512, amx, expected):
 def test_auto_precision_asks_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert devices.choose_precision("auto", torch.device("cuda:0")) == torch.float32
-    with pytest.raises(UsageError, match="bf16 is not supported on mps"):
-        devices.choose_precision("bf16", torch.device("mps"))
+
+
+def test_on_mps_there_is_fp32_alone():
+    mps = torch.device("mps")
+    assert devices.choose_precision("auto", mps) == torch.float32
+    with pytest.raises(UsageError, match="did does not run bf16 on mps"):
+        devices.choose_precision("bf16", mps)
 
 
 def test_autocast_runs_products_in_the_chosen_precision():

@@ -57,17 +57,14 @@ def choose_shared_device(asked: str, process: int, processes: int) -> torch.devi
 def choose_precision(asked: Precision, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 where the hardware computes in it, float32 elsewhere.
 
-    Raises UsageError when bf16 is asked for on a device that cannot.
+    Raises UsageError when bf16 is asked for on mps, where it has not been tried.
     """
     if asked == "fp32":
         return torch.float32
-    fast = _computes_in_bfloat16(device)
-    if asked == "bf16" and device.type == "mps" and not fast:
-        raise UsageError(
-            "bf16 is not supported on mps by this version of torch",
-            hint="Pass --precision fp32, or auto.",
-        )
-    return torch.bfloat16 if asked == "bf16" or fast else torch.float32
+    if asked == "bf16" and device.type == "mps":
+        raise UsageError("did does not run bf16 on mps", hint="Pass --precision fp32.")
+    wanted = asked == "bf16" or _computes_in_bfloat16(device)
+    return torch.bfloat16 if wanted else torch.float32
 
 
 def choose_threads(asked: int, processes: int = 1) -> int:
