@@ -15,7 +15,7 @@ from didcli.commands import _malloc, _streams
 from didcli.commands import _options as options
 from didcli.commands._group import COMMANDS, LazyGroup, register
 from didcli.commands._memory import memory_errors
-from didcli.errors import DidError, StorageError, UsageError
+from didcli.errors import DidError, FailedElsewhereError, StorageError, UsageError
 
 # Plain help: drawing it with rich would cost 200 ms.
 app = typer.Typer(
@@ -90,6 +90,8 @@ def main() -> None:
             error.show()  # type: ignore[attr-defined]
             raise SystemExit(UsageError.exit_code) from None
         _fail(_usage_problem(error), UsageError.exit_code)
+    except FailedElsewhereError as error:
+        raise SystemExit(error.exit_code) from None
     except DidError as error:
         _fail(f"error: {error}\nhint: {error.hint}", error.exit_code)
     except BrokenPipeError:

@@ -1,6 +1,7 @@
 """The one exception family that users see, and the exit code each member stands for.
 
-The engine raises; `didcli.cli` translates into two lines on stderr and an exit code.
+The engine raises; `didcli.cli` translates into two lines on stderr and an exit code, of
+FailedElsewhereError into the code alone.
 """
 
 from typing import ClassVar
@@ -42,6 +43,12 @@ class DivergedError(DidError):
     """Training produced numbers that are not finite."""
 
     exit_code = 5
+
+
+class FailedElsewhereError(DidError):
+    """Another process of the same run failed first, and says why: this one ends without a word."""
+
+    exit_code = 1
 
 
 class RunConflictError(DidError):

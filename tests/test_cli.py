@@ -98,6 +98,21 @@ def assert_fails(
         assert text in result.stderr
 
 
+def test_1_a_failure_that_another_process_tells_of_is_told_once():
+    failing = (
+        "import sys, didcli.cli, didcli.config\n"
+        "from didcli.errors import FailedElsewhereError\n"
+        "def resolve(*args, **kwargs): raise FailedElsewhereError('elsewhere', hint='there')\n"
+        "didcli.config.resolve = resolve\n"
+        "sys.argv = ['did', 'train', '-q']\n"
+        "didcli.cli.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", failing], check=False, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", "")
+
+
 def test_2_unknown_settings_are_listed_with_the_nearest(did):
     result = did("train", "--set", "method.lambda_hh=1", "--set", "train.stepz=5")
     nearest = ("Did you mean 'lambda_h'?", "Did you mean 'steps'?")

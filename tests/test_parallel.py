@@ -1,5 +1,6 @@
 """Several processes train as one does: the real command under the real torchrun."""
 
+import importlib
 import json
 import os
 import signal
@@ -17,8 +18,8 @@ from conftest import TINY
 from didcli.config import RunConfig, resolve
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import device as devices
-from didcli.engine import train
-from didcli.errors import UsageError
+from didcli.engine import processes, train
+from didcli.errors import DataError, FailedElsewhereError, UsageError
 from didcli.nn import parallel
 
 HERE = Path(__file__).parent
@@ -199,7 +200,7 @@ def test_an_error_of_one_process_ends_all_and_is_the_one_that_is_told(data, by_t
     started = time.monotonic()
     process = by_two(config_of(data, *VAE, steps=9), tmp_path / "run", program=(str(script),))
     out, err = process.communicate(timeout=120)
-    assert time.monotonic() - started < train.processes.SECONDS_TO_BE_ENDED
+    assert time.monotonic() - started < processes.SECONDS_TO_BE_ENDED
     assert process.returncode == 1
     assert out == ""
     assert err.count("\nhint: ") == 1
@@ -218,6 +219,23 @@ def test_a_batch_that_cannot_be_shared_out_is_a_usage_error_said_once(data, by_t
     assert "hint: Give a multiple of 2" in err
     assert "exitcode  : 2" in err[err.index("Root Cause") :]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_fails_after_another_raises_what_is_not_told(monkeypatch):
+    class Store:
+        def add(self, _key: str, _amount: int) -> int:
+            return 2  # this process is the second one to fail
+
+    for name in processes.VARIABLES:
+        monkeypatch.setenv(name, "2")
+    # Not torch.distributed.rendezvous, which is the function of that name.
+    rendezvous = importlib.import_module("torch.distributed.rendezvous")
+    monkeypatch.setattr(rendezvous, "rendezvous", lambda *_, **__: iter([(Store(), 1, 2)]))
+    for name in ("init_process_group", "destroy_process_group"):
+        monkeypatch.setattr(torch.distributed, name, lambda *_, **__: None)
+    monkeypatch.setattr(processes, "SECONDS_TO_BE_ENDED", 0)
+    with pytest.raises(FailedElsewhereError), processes.joined():
+        raise DataError("image 7 cannot be read", hint="Mend it.")
 
 
 def test_one_process_shares_and_gathers_nothing():
@@ -258,9 +276,9 @@ def test_processes_have_a_gpu_each_or_the_cpu(monkeypatch):
     assert devices.choose_shared_device("auto", 1, 2) == torch.device("cuda:1")
     assert devices.choose_shared_device("cuda", 0, 2) == torch.device("cuda:0")
     assert devices.choose_shared_device("cpu", 1, 2) == torch.device("cpu")
-    for asked, processes in (("auto", 3), ("cuda:1", 2), ("mps", 1), ("tpu", 2)):
+    for asked, count in (("auto", 3), ("cuda:1", 2), ("mps", 1), ("tpu", 2)):
         with pytest.raises(UsageError, match="present: cuda:0, cuda:1, cpu"):
-            devices.choose_shared_device(asked, 0, processes)
+            devices.choose_shared_device(asked, 0, count)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert devices.choose_shared_device("auto", 1, 2) == torch.device("cpu")
 

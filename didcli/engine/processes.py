@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 
 from didcli.engine import checkpoint as checkpoints
-from didcli.errors import RunError
+from didcli.errors import FailedElsewhereError, RunError
 from didcli.nn import parallel
 
 TIMEOUT = timedelta(minutes=30)
@@ -31,8 +31,8 @@ def joined() -> Iterator[None]:
     """Within: this process is one of those that torchrun started; if it started none, alone.
 
     When one fails, all end: its own error leaves here and becomes the message and the exit code.
-    Those that fail after it, for want of it or for the same reason, say nothing, so that there is
-    one message.
+    Those that fail after it, for want of it or for the same reason, raise FailedElsewhereError
+    instead, so that there is one message.
     """
     if not all(name in os.environ for name in VARIABLES) or os.environ["WORLD_SIZE"] == "1":
         yield
@@ -53,7 +53,9 @@ def joined() -> Iterator[None]:
             raise
         distributed.destroy_process_group()  # those that still wait for this one fail at once
         time.sleep(SECONDS_TO_BE_ENDED)
-        raise SystemExit(1) from None
+        raise FailedElsewhereError(
+            "another process of this run failed first", hint="See what it says."
+        ) from None
     finally:
         if distributed.is_initialized():
             time.sleep(SECONDS_TO_LET_GO)
