@@ -259,6 +259,18 @@ def test_the_listing_of_what_is_not_here_says_how_to_get_it(did, tiny):
     assert lines[-1] == "  here      nothing: did download tiny --kind KIND"
 
 
+def test_the_listing_says_which_kinds_are_here_and_whether_the_default_one_is(did, tiny, tmp_path):
+    """A run that names no kind wants the first one."""
+    tiny.KINDS = ("a", "b")
+    tiny.Source = Literal["official"]
+    (tmp_path / "tiny.npz").touch()
+    assert did("--list").stdout.splitlines()[-1] == "  here      official, of kind b"
+    assert json.loads(did("--list", "--json").stdout)["datasets"][0]["source_here"] is None
+    (tmp_path / "tiny.bin").touch()
+    assert did("--list").stdout.splitlines()[-1] == "  here      official, of kind a, b"
+    assert json.loads(did("--list", "--json").stdout)["datasets"][0]["source_here"] == "official"
+
+
 def test_of_several_files_the_listing_says_how_many_are_here(did, tiny, tmp_path):
     tiny.SOURCES = (tiny.SOURCES,)
     (tmp_path / "tiny.npz").touch()

@@ -225,7 +225,7 @@ def _described(offer: "Offer", folder: Path) -> Iterator[tuple[str, str]]:
     if offer.can_render:
         yield "rendered", listing["rendered_means"] or "drawn on this machine"
     if offer.alternatives or offer.can_render:
-        yield "here", _described_here(offer, listing["source_here"])
+        yield "here", _described_here(offer, listing["source_here"], folder)
 
 
 def _described_files(files: "tuple[RemoteFile, ...]", folder: Path) -> str:
@@ -242,7 +242,11 @@ def _described_files(files: "tuple[RemoteFile, ...]", folder: Path) -> str:
     return f"{name}, {size}, {licences}: {here}"
 
 
-def _described_here(offer: "Offer", source: str | None) -> str:
+def _described_here(offer: "Offer", source: str | None, folder: Path) -> str:
+    from didcli.engine import offers
+
+    if kinds := offers.kinds_here(offer, folder):
+        return f"official, of kind {', '.join(kinds)}"
     if source is not None:
         return source
     if offer.can_render:

@@ -115,8 +115,18 @@ def listing_of(offer: Offer, folder: Path) -> dict[str, Any]:
 
 
 def source_here(offer: Offer, folder: Path) -> str | None:
-    """What `did train` finds in the folder; None where it would have to be fetched or drawn."""
-    for alternative in offer.alternatives:
-        if all((folder / file.name).is_file() for file in alternative):
-            return OFFICIAL
+    """What `did train` finds in the folder, of several kinds for the default one; None where it
+    would have to be fetched or drawn."""
+    if any(_is_here(files, folder) for files in of_kind(offer, None).alternatives):
+        return OFFICIAL
     return RENDERED if rendered_files(offer.name, folder) else None
+
+
+def kinds_here(offer: Offer, folder: Path) -> list[str]:
+    """Those whose files are all in the folder; none of a set that comes in one kind."""
+    kinds = zip(offer.kinds, offer.alternatives, strict=False)
+    return [kind for kind, files in kinds if _is_here(files, folder)]
+
+
+def _is_here(files: "tuple[RemoteFile, ...]", folder: Path) -> bool:
+    return all((folder / file.name).is_file() for file in files)
