@@ -109,6 +109,7 @@ def resolve(
 ) -> RunConfig:
     """Build the settings from everything a user can give; see the module for the precedence.
 
+    preset: by default one for the method and the data, see `_default_preset`.
     file: one that names its method stands in for the default preset, whose settings are for
     another method, or other images. assignments: `section.key=value` texts, the value read as YAML.
     flags: a layer.
@@ -131,9 +132,23 @@ def resolve(
 
 
 def _default_preset(layers: Iterable[Layer]) -> str:
-    """The default method's short preset for the data that layers name, if there is one."""
-    own = f"did-{_merge([DEFAULTS, *layers])['data']['name']}-quick"
-    return own if own in registry.presets() else registry.DEFAULT_PRESET
+    """A preset of the method and the data that layers name, the quick one where there is one, and
+    the first of those for variants: they differ in what --set then changes.
+
+    Where the method has none for the data, one of the default method for them, or of it alone.
+    """
+    named = _merge([DEFAULTS, *layers])
+    of_presets = {name: load_preset(name) for name in registry.presets()}
+    for method in (named["method"]["name"], DEFAULTS["method"]["name"]):
+        wanted = method, named["data"]["name"]
+        fitting = [
+            name
+            for name, preset in of_presets.items()
+            if (preset["method"]["name"], preset["data"]["name"]) == wanted
+        ]
+        if fitting:
+            return min(fitting, key=lambda name: not name.endswith("-quick"))
+    return registry.DEFAULT_PRESET
 
 
 def build(layers: Iterable[Layer]) -> RunConfig:

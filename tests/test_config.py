@@ -227,6 +227,32 @@ def test_the_default_preset_is_the_one_for_the_data(asked):
     assert other.method == settings.resolve().method
 
 
+@pytest.mark.parametrize("data", ["dsprites", "shapes3d"])
+@pytest.mark.parametrize("method", sorted(set(registry.names("methods")) - {"did", "dip_vae"}))
+def test_the_default_preset_is_the_one_for_the_method(method, data):
+    """Schedules of their authors make no sense within the few steps of DiD's presets."""
+    flags = {"method": {"name": method}, "data": {"name": data}}
+    assert settings.resolve(flags=flags) == settings.resolve(f"{method}-{data}")
+    fewer = settings.resolve(flags={**flags, "train": {"steps": 7}})
+    assert (fewer.train.steps, fewer.train.save_every) == (7, 5000)
+
+
+@pytest.mark.parametrize("data", ["dsprites", "shapes3d"])
+@pytest.mark.parametrize("variant", [None, "i", "ii"])
+def test_of_presets_for_variants_it_is_that_of_the_variant(variant, data):
+    asked = [] if variant is None else [f"method.variant={variant}"]
+    resolved = settings.resolve(
+        assignments=asked, flags={"method": {"name": "dip_vae"}, "data": {"name": data}}
+    )
+    assert resolved == settings.resolve(f"dip_vae_{variant or 'i'}-{data}")
+
+
+def test_a_method_without_a_preset_for_the_data_takes_the_steps_of_the_default():
+    resolved = settings.resolve(flags={"method": {"name": "vae"}, "data": {"name": "cars3d"}})
+    assert resolved.method == settings.resolve("vae-dsprites").method
+    assert resolved.train == settings.resolve().train
+
+
 @pytest.mark.parametrize("value", ["{500:0, 5000: 0.3}", "{500: 0,5000:0.3}", "{3: {8:1}}"])
 def test_a_colon_without_its_space_is_explained(value):
     with pytest.raises(UsageError, match="has a space after it") as caught:

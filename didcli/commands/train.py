@@ -28,7 +28,8 @@ def train(
         str | None,
         typer.Option(
             help=f"Settings to start from: {', '.join(registry.presets())}. "
-            f"Without one: {registry.DEFAULT_PRESET}, or did-DATA-quick if there is one."
+            "Without one: that of the method and the data, the quick one of two; else "
+            f"{registry.DEFAULT_PRESET}."
         ),
     ] = None,
     config: Annotated[
@@ -43,7 +44,11 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="One setting: method.latent_dim=8"),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help=f"One of: {', '.join(registry.names('methods'))}.")
+        str | None,
+        typer.Option(
+            help=f"One of: {', '.join(registry.names('methods'))}. Presets of others than did have "
+            "their authors' hundreds of thousands of steps: --steps asks for fewer."
+        ),
     ] = None,
     data: Annotated[
         str | None,
