@@ -100,6 +100,17 @@ def test_runs_are_ranked(three_runs, criterion):
     assert told[-1][1] == told[-1][2]
 
 
+def test_a_dataset_that_has_to_be_made_first_shows_how_far_it_is(three_runs, monkeypatch):
+    def make(_data_dir, on_progress):
+        on_progress(600, 600)
+        return make_dataset()
+
+    monkeypatch.setattr(three_runs[0], "dataset", make)
+    told = []
+    select.select(three_runs, "udr", on_progress=lambda *step: told.append(step))
+    assert told[0] == ("Preparing the dataset, once", 600, 600, "")
+
+
 def test_what_is_to_be_known_of_the_dataset_is_said(three_runs, monkeypatch):
     dataset = make_dataset()
     dataset.notes = ("1 of 24 images cannot be read",)

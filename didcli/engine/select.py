@@ -185,8 +185,12 @@ def _codes_of_same_images(
 ) -> tuple[list[NDArray[np.float32]], tuple[str, ...]]:
     """The codes of each run, and the notes of the dataset, which is one and the same."""
     codes, sources = [], set()
+
+    def on_dataset(done: int, total: int) -> None:
+        tell("Preparing the dataset, once", done, total, "")
+
     for run in runs:
-        dataset = run.dataset(data_dir)
+        dataset = run.dataset(data_dir, on_dataset)
         sources.add((dataset.name, dataset.source))
 
         def on_encode(done: int, total: int, name: str = run.path.name) -> None:
