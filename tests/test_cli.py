@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import TINY
 
 from didcli.commands._group import COMMANDS as SUMMARIES
@@ -72,6 +73,30 @@ def test_a_mistyped_command_is_met_with_the_nearest(did):
     result = did("trian")
     assert result.returncode == 2
     assert "Did you mean 'train'?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["traverse", "--from", "prior", "--dim", "0", "--no-preview", "-o", "z0.png"],
+        ["export", "--what", "codes", "--limit", "5", "-o", "codes.csv"],
+        ["export", "--what", "run", "-o", "released"],
+    ],
+    ids=str,
+)
+def test_threads_are_as_many_as_are_asked_for(arguments, tiny_run, data_dir, tmp_path, monkeypatch):
+    used = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    monkeypatch.setenv("DID_DATA_DIR", str(data_dir))
+    monkeypatch.chdir(tmp_path)
+    name, *options = arguments
+    load(name).main([str(tiny_run), *options, "--threads", "3"], standalone_mode=False)
+    assert used == [3]
+
+
+@pytest.mark.parametrize("name", ["eval", "traverse", "export"])
+def test_2_a_number_of_threads_that_there_cannot_be(did, name):
+    assert_fails(did(name, "--threads", "-1"), 2, "invalid value for '--threads'")
 
 
 def test_version(did):

@@ -11,11 +11,13 @@ from typing import get_type_hints
 
 import numpy as np
 import pytest
+import torch
 from code_tables import SIZES, grid, noisy
 from PIL import Image
 from safetensors.numpy import save as to_safetensors
 
 from didcli.commands.eval import evaluate
+from didcli.commands._group import load
 from didcli.engine import runs
 from didcli.scoring.protocol import EvaluationProtocol
 
@@ -143,6 +145,15 @@ def test_runs_are_ranked_without_labels(did, encoded_run):
     assert float(lines[0][0]) > 0.7
 
 
+def test_runs_are_ranked_by_as_many_threads_as_are_asked_for(encoded_run, data_dir, monkeypatch):
+    other = shutil.copytree(encoded_run, encoded_run.with_name("other"))
+    used = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    command = ["--select", "udr", str(encoded_run), str(other), "--threads", "3"]
+    load("eval").main([*command, "--data-dir", str(data_dir)], standalone_mode=False)
+    assert used == [3]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_scoring_at_once(codes, number, code):
     # With trees that take a second each, what it waits for shows.
@@ -213,9 +224,9 @@ def not_finite(_, tmp_path):
         (lambda *_: ("a", "b"), 2, "one run at a time"),
         (lambda *_: ("--select", "udr"), 2, "two runs or more"),
         (
-            lambda *_: ("--select", "udr", "a", "b", "--shuffled", "--threads", "0", "--plot"),
+            lambda *_: ("--select", "udr", "a", "b", "--shuffled", "--sap", "discrete", "--plot"),
             2,
-            "--shuffled, --plot, --threads: not for --select",
+            "--sap, --shuffled, --plot: not for --select",
         ),
         (lambda *_: ("--codes", "nowhere.npz"), 3, "cannot read nowhere.npz"),
         (damaged, 3, "is not what it should be"),

@@ -11,6 +11,7 @@ import typer
 import didcli
 
 DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps; auto is the best there is."
+THREADS_HELP = "CPU threads; 0 is one per core. On a busy machine 1 is faster."
 RUNS_DIR = Path("runs")
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "numba")
 """That decide what comes out, and are named by --verbose."""
@@ -31,6 +32,7 @@ RunsDir = Annotated[Path, typer.Option(help="Folder of run folders.", envvar="DI
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of datasets and caches.", envvar="DID_DATA_DIR")
 ]
+Threads = Annotated[int, typer.Option(min=0, max=10_000, help=THREADS_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 Verbose = Annotated[

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ALL = "all"
 SCORING = (
     *("metrics", "sap", "dci_backend", "train_points", "test_points", "variance_points"),
-    *("eval_seeds", "shuffled", "disjoint", "plot", "threads"),
+    *("eval_seeds", "shuffled", "disjoint", "plot"),
 )
 """Options that say how to score, and mean nothing to --select."""
 OF_RUNS = ("device", "runs_dir", "data_dir")
@@ -86,7 +86,7 @@ def evaluate(
         Criterion | None,
         typer.Option(help="Instead, rank several runs of one configuration, without labels."),
     ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 is one per core.")] = 0,
+    threads: options.Threads = 0,
     device: Annotated[str, typer.Option(help=options.DEVICE_HELP)] = "auto",
     runs_dir: options.RunsDir = options.RUNS_DIR,
     data_dir: options.DataDir = None,
@@ -123,11 +123,12 @@ def evaluate(
     if select and (senseless := _given(context, SCORING)):
         raise UsageError(
             f"{', '.join(senseless)}: not for --select, which scores nothing",
-            hint="did eval RUN scores a run; --select takes --eval-seed, --device and --data-dir.",
+            hint="did eval RUN scores a run; --select takes --eval-seed, --threads, --device and "
+            "--data-dir.",
         )
     options.say("did eval: getting ready ...", quiet)  # importing torch or sklearn takes seconds
     if select:
-        report = _select(given, select.value, device, eval_seed, data_dir, quiet)
+        report = _select(given, select.value, device, threads, eval_seed, data_dir, quiet)
         _print(report, as_json, quiet, _ranking_as_text)
         return
 
@@ -190,13 +191,16 @@ def _select(
     folders: Sequence[Path],
     criterion: Literal["udr", "centrality"],
     device: str,
+    threads: int,
     seed: int,
     data_dir: Path | None,
     quiet: bool,
 ) -> dict[str, Any]:
+    from didcli.engine.device import use_threads
     from didcli.engine.runs import open_run
     from didcli.engine.select import select
 
+    use_threads(threads)
     with _stages(quiet) as on_progress:
         return select(
             [open_run(folder, device) for folder in folders],

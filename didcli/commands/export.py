@@ -92,6 +92,7 @@ def export(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first N rows of codes.")
     ] = None,
+    threads: options.Threads = 0,
     device: Annotated[str, typer.Option(help=options.DEVICE_HELP)] = "auto",
     runs_dir: options.RunsDir = options.RUNS_DIR,
     data_dir: options.DataDir = None,
@@ -112,7 +113,7 @@ def export(
     """
     if what is What.run:
         given = {"--format": file_format, "--images": images, "--limit": limit}
-        _release(run, _new_folder(output, given), device, runs_dir, as_json, quiet)
+        _release(run, _new_folder(output, given), threads, device, runs_dir, as_json, quiet)
         return
     jobs = plan(what, file_format, output, with_images=images is not None)
     if output is not None and len(jobs) > 1:
@@ -126,7 +127,7 @@ def export(
 
     if any(job.format is Format.onnx for job in jobs):
         check_onnx_packages()
-    folder, opened = _open(run, device, runs_dir, quiet)
+    folder, opened = _open(run, threads, device, runs_dir, quiet)
     files: list[dict[str, Any]] = []
     for job in jobs:
         path = job.output or str(folder / f"{job.what}.{job.format}")
@@ -144,10 +145,14 @@ def export(
             typer.echo(file["path"])
 
 
-def _open(run: Path | None, device: str, runs_dir: Path, quiet: bool) -> "tuple[Path, Run]":
+def _open(
+    run: Path | None, threads: int, device: str, runs_dir: Path, quiet: bool
+) -> "tuple[Path, Run]":
     """The run that is meant, and its folder, named on stderr."""
     from didcli.engine import runs
+    from didcli.engine.device import use_threads
 
+    use_threads(threads)
     folder = runs.find_run(run, runs_dir)
     opened = runs.open_run(folder, device)
     options.say(f"run {folder}, step {opened.step}, {opened.device}", quiet)
@@ -165,13 +170,19 @@ def _new_folder(output: str | None, given: Mapping[str, object]) -> Path:
 
 
 def _release(
-    run: Path | None, folder: Path, device: str, runs_dir: Path, as_json: bool, quiet: bool
+    run: Path | None,
+    folder: Path,
+    threads: int,
+    device: str,
+    runs_dir: Path,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     options.say("did export: getting ready ...", quiet)
 
     from didcli.engine.release import release
 
-    source, opened = _open(run, device, runs_dir, quiet)
+    source, opened = _open(run, threads, device, runs_dir, quiet)
     size = release(opened, folder)
     options.say(f"read back, it computes the same; {size / 1e6:.1f} MB of weights", quiet)
     if as_json:

@@ -71,10 +71,7 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="auto, fp32 or bf16; auto is bf16 where it is fast.")
     ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(help="CPU threads; 0 is one per core. On a busy machine 1 is faster."),
-    ] = None,
+    threads: Annotated[int | None, typer.Option(help=options.THREADS_HELP)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder. Without it, a new one under --runs-dir.")
     ] = None,

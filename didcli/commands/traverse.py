@@ -92,6 +92,7 @@ def traverse(
             help="Show a small picture on stderr. By default where it is a colour terminal.",
         ),
     ] = None,
+    threads: options.Threads = 0,
     device: Annotated[str, typer.Option(help=options.DEVICE_HELP)] = "auto",
     runs_dir: options.RunsDir = options.RUNS_DIR,
     data_dir: options.DataDir = None,
@@ -120,7 +121,9 @@ def traverse(
 
     from didcli.engine import runs
     from didcli.engine import traverse as engine
+    from didcli.engine.device import use_threads
 
+    use_threads(threads)
     row_numbers = engine.parse_rows(rows) if rows is not None else None
     bounds = engine.parse_range(limits) if limits is not None else None
     folder = runs.find_run(run, runs_dir)

@@ -75,6 +75,11 @@ def choose_threads(asked: int, processes: int = 1) -> int:
     return max(usable_cores() // processes, 1)
 
 
+def use_threads(asked: int) -> None:
+    """Have torch compute by so many CPU threads from now on; 0 as in `choose_threads`."""
+    torch.set_num_threads(choose_threads(asked))
+
+
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
     """Convolutions and matrix products inside run in `precision`.
 
