@@ -8,6 +8,7 @@ pydantic is imported lazily: the command line imports this module for `--help`.
 """
 
 import re
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 """What torch takes."""
 Layer = Mapping[str, Any]
 
+STDIN = "-"
 CONFIG_NAME = "config.yaml"
 """The settings in a run folder."""
 
@@ -101,7 +103,7 @@ DEFAULTS: Layer = {"method": {"name": "did"}, "data": {"name": "dsprites"}, "tra
 
 def resolve(
     preset: str | None = None,
-    file: Path | None = None,
+    file: Path | Layer | None = None,
     assignments: Iterable[str] = (),
     flags: Layer | None = None,
     *,
@@ -110,13 +112,14 @@ def resolve(
     """Build the settings from everything a user can give; see the module for the precedence.
 
     preset: by default one for the method and the data, see `_default_preset`.
-    file: one that names its method stands in for the default preset, whose settings are for
-    another method, or other images. assignments: `section.key=value` texts, the value read as YAML.
+    file: what it says, or where it is. One that names its method stands in for the default preset,
+    whose settings are for another method, or other images.
+    assignments: `section.key=value` texts, the value read as YAML.
     flags: a layer.
     base: stands in for the default preset, where no other is named.
     Raises UsageError naming every problem at once.
     """
-    of_file: Layer = {} if file is None else load_file(file)
+    of_file = load_file(file) if isinstance(file, Path) else file or {}
     given = [parse_assignment(text) for text in assignments]
     if preset is None and base is None and "name" in of_file.get("method", {}):
         base = {}
@@ -223,22 +226,45 @@ def load_preset(name: str) -> Layer:
 
 def load_file(path: Path) -> Layer:
     """Read a YAML mapping of sections. Raises UsageError when it is not one."""
+    return parse_file(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """What a settings file says; `-` is stdin. Raises UsageError when it cannot be read."""
     try:
-        content = yaml_text.load(path.read_text(encoding="utf-8"))
+        if str(path) == STDIN:
+            return sys.stdin.buffer.read().decode("utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"no settings file {path}", hint="Check the path of --config.") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"cannot read {path} as YAML: {' '.join(str(error).split())}",
-            hint="A settings file looks like the config.yaml of a run folder.",
-        ) from error
+    except (OSError, ValueError) as error:
+        raise _not_yaml(path, error) from error
+
+
+def parse_file(text: str, path: Path) -> Layer:
+    """The YAML mapping of sections that a file says. Raises UsageError when it is not one."""
+    try:
+        content = yaml_text.load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise _not_yaml(path, error) from error
     content = {} if content is None else content
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise UsageError(
-            f"{path} is not a mapping of sections (method, data, train) to settings",
+            f"{_named(path)} is not a mapping of sections (method, data, train) to settings",
             hint="A settings file looks like the config.yaml of a run folder.",
         )
     return cast("Layer", read_numbers(content))
+
+
+def _not_yaml(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        f"cannot read {_named(path)} as YAML: {' '.join(str(error).split())}",
+        hint="A settings file looks like the config.yaml of a run folder.",
+    )
+
+
+def _named(path: Path) -> str:
+    return "stdin" if str(path) == STDIN else str(path)
 
 
 def parse_assignment(text: str) -> Layer:

@@ -1,5 +1,6 @@
 """The command as a user meets it: help, versions, exit codes. Every call is the real command."""
 
+import dataclasses
 import errno
 import importlib.metadata
 import json
@@ -16,6 +17,7 @@ from conftest import TINY
 
 from didcli.commands._group import COMMANDS as SUMMARIES
 from didcli.commands._group import load
+from didcli.config import load_file
 
 COMMANDS = ("download", "train", "eval", "traverse", "export", "compare", "runs")
 HEAVY = ("torch", "numpy", "pydantic", "rich", "sklearn", "PIL", "matplotlib", "requests")
@@ -142,6 +144,29 @@ def test_2_unknown_settings_are_listed_with_the_nearest(did):
     result = did("train", "--set", "method.lambda_hh=1", "--set", "train.stepz=5")
     nearest = ("Did you mean 'lambda_h'?", "Did you mean 'steps'?")
     assert_fails(result, 2, "2 problems", *nearest, listed=2)
+
+
+def test_settings_may_come_from_stdin(did, tiny_config, data_dir, tmp_path):
+    settings = dataclasses.replace(
+        tiny_config, train=dataclasses.replace(tiny_config.train, steps=2)
+    )
+    did_train = ("train", "--config", "-", "--out", str(tmp_path / "run"))
+    result = did(*did_train, "--data-dir", str(data_dir), input=settings.to_yaml())
+    assert result.returncode == 0, result.stderr
+    assert load_file(tmp_path / "run" / "config.yaml") == settings.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("train: {stepz: 5}", "train.stepz: no such setting"),
+        ("[1, 2]", "stdin is not a mapping of sections"),
+        ("a: [", "cannot read stdin as YAML"),
+    ],
+)
+def test_2_settings_from_stdin_are_checked_as_those_of_a_file(did, text, problem):
+    result = did("train", "--config", "-", input=text)
+    assert_fails(result, 2, problem, listed=int("stepz" in text))
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ def start(environment):
     """Starts a command; none outlives the test, be it that it waited for one in vain."""
     started = []
 
-    def start(*command: str, **variables: str) -> subprocess.Popen[str]:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    def start(*command: str, stdin=None, **variables: str) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "stdin": stdin}
         started.append(subprocess.Popen(command, env={**environment, **variables}, **pipes))
         return started[-1]
 
@@ -76,13 +76,14 @@ def start(environment):
 
 @pytest.fixture
 def by_two(start):
-    """Starts `did train` under torchrun, with the settings from a file."""
+    """Starts `did train` under torchrun, with the settings from stdin, which all have in common."""
 
     def by_two(config: RunConfig, out: Path, *options: str, program=("-m", "didcli")):
         file = out.parent / f"{out.name}.yaml"
         file.write_text(config.to_yaml())
-        command = [*TORCHRUN, *program, "train", "--config", str(file), "--out", str(out)]
-        return start(*command, *options)
+        command = [*TORCHRUN, *program, "train", "--config", "-", "--out", str(out)]
+        with file.open() as settings:
+            return start(*command, *options, stdin=settings)
 
     return by_two
 

@@ -35,8 +35,8 @@ def train(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file of settings, such as a run's config.yaml. One that names its method "
-            "stands in for the preset."
+            help="YAML file of settings, such as a run's config.yaml (- is stdin). One that names "
+            "its method stands in for the preset."
         ),
     ] = None,
     assignments: Annotated[
@@ -210,10 +210,15 @@ def _resolve(
     Whether the run's checkpoint can go on under them is for the engine to say.
     """
     from didcli import config as settings
-    from didcli.engine import runs
+    from didcli.engine import processes, runs
 
+    of_file = None
+    if file is not None:
+        # Of several processes the first one reads it: stdin is there but once.
+        text = settings.read_text(file) if processes.is_first() else ""
+        of_file = settings.parse_file(processes.from_first(text), file)
     former = None if resumed is None else runs.read_settings(resumed)
-    return settings.resolve(preset, file, assignments, flags, base=former)
+    return settings.resolve(preset, of_file, assignments, flags, base=former)
 
 
 def _dataset(text: str | None) -> dict[str, str | None]:
