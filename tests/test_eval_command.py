@@ -16,8 +16,8 @@ from code_tables import SIZES, grid, noisy
 from PIL import Image
 from safetensors.numpy import save as to_safetensors
 
-from didcli.commands.eval import evaluate
 from didcli.commands._group import load
+from didcli.commands.eval import evaluate
 from didcli.engine import runs
 from didcli.scoring.protocol import EvaluationProtocol
 
