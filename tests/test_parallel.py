@@ -182,8 +182,11 @@ def test_sigterm_saves_one_step_that_all_have_done(data, by_two, tmp_path):
 FAILING = """
 import os
 from didcli.cli import main
+from didcli.engine import processes
 from didcli.engine.setup import Setup
 from didcli.errors import DataError
+
+processes.SECONDS_TO_BE_ENDED = 3600.0
 
 def step(self, number, real=Setup.step):
     if number == 3 and os.environ["RANK"] == "1":
@@ -198,10 +201,8 @@ main()
 def test_an_error_of_one_process_ends_all_and_is_the_one_that_is_told(data, by_two, tmp_path):
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
-    started = time.monotonic()
     process = by_two(config_of(data, *VAE, steps=9), tmp_path / "run", program=(str(script),))
-    out, err = process.communicate(timeout=120)
-    assert time.monotonic() - started < processes.SECONDS_TO_BE_ENDED
+    out, err = process.communicate(timeout=300)  # the other one is ended, as it waits for an hour
     assert process.returncode == 1
     assert out == ""
     assert err.count("\nhint: ") == 1
