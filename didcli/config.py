@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "fp32", "bf16"]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
-"""What torch takes."""
+"""A seed that torch takes."""
 Layer = Mapping[str, Any]
 
 STDIN = "-"
 CONFIG_NAME = "config.yaml"
-"""The settings in a run folder."""
+"""Name of the file of settings in a run folder."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class TrainConfig:
     picture_every: Annotated[int, Ge(0)] = 1_000
     """Steps from one picture of traversals to the next; 0 draws none."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    """Device to train on: auto, cpu, cuda, cuda:N or mps."""
     precision: Precision = "auto"
-    """Of convolutions and matrix products; losses and penalties are always in fp32."""
+    """Precision of convolutions and matrix products; losses and penalties are always in fp32."""
     threads: Annotated[int, Ge(0), Le(10_000)] = 0
     """CPU threads; 0 is one per core."""
 
@@ -87,7 +87,7 @@ class RunConfig:
         }
 
     def flat(self) -> dict[str, Any]:
-        """By keys such as `method.beta`; `method.name` among them."""
+        """Values by keys such as `method.beta`; `method.name` is among them."""
         return {
             f"{section}.{key}": value
             for section, values in self.to_dict().items()
@@ -126,8 +126,8 @@ def resolve(
     if preset is not None or base is None:
         base = load_preset(preset or _default_preset([of_file, *given, flags or {}]))
     layers = [DEFAULTS, base, of_file]
-    # The names first: `--method vae --set method.beta=4` sets beta of that method, which a flag
-    # after it would otherwise take for one of the former method, and drop.
+    # The names first: `--method vae --set method.beta=4` sets beta of that method. If the flag came
+    # after it, beta would be taken for a setting of the former method, and dropped.
     flags = flags or {}
     named = {key: {"name": layer["name"]} for key, layer in flags.items() if "name" in layer}
     layers.append(named)
@@ -135,10 +135,10 @@ def resolve(
 
 
 def _default_preset(layers: Iterable[Layer]) -> str:
-    """A preset of the method and the data that layers name, the quick one where there is one, and
-    the first of those for variants: they differ in what --set then changes.
+    """The preset for the method and the data that layers name: the first quick one where there is
+    one, else the first; others are for variants, which differ in what --set then changes.
 
-    Where the method has none for the data, one of the default method for them, or of it alone.
+    Where the method has none for the data, one of the default method for them, else DEFAULT_PRESET.
     """
     named = _merge([DEFAULTS, *layers])
     of_presets = {name: load_preset(name) for name in registry.presets()}
@@ -190,18 +190,18 @@ FREE_ON_RESUME = {
         *("device", "precision", "threads"),
     )
 }
-"""What may change when a run goes on: it decides how far and how fast, not where to."""
+"""Settings that may change when a run goes on: they decide how far and how fast, not where to."""
 SAME_RESULT = FREE_ON_RESUME - {"train.steps", "train.precision"}
-"""In what runs may differ that end alike."""
+"""Settings that may differ between runs that end alike."""
 REPETITION = SAME_RESULT | {"train.seed"}
-"""In what runs may differ that repeat one experiment."""
+"""Settings that may differ between runs that repeat one experiment."""
 
 
 def check_resumable(
     former: RunConfig, wanted: RunConfig, free: Collection[str] = FREE_ON_RESUME
 ) -> None:
-    """Raises UsageError, naming each setting, but those `free`, whose change would make it another
-    run."""
+    """Raises UsageError, naming each setting whose change would make it another run; those in
+    `free` may change."""
     before, after = former.flat(), wanted.flat()
     changed = [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
@@ -217,7 +217,7 @@ def check_resumable(
 
 
 def load_preset(name: str) -> Layer:
-    """Raises UnknownNameError when there is no such preset."""
+    """Read a preset by name. Raises UnknownNameError when there is no such preset."""
     known = registry.presets()
     if name not in known:
         raise UnknownNameError(f"no preset {name!r}", hint=registry.suggest(name, known))
@@ -278,7 +278,7 @@ def parse_assignment(text: str) -> Layer:
         )
     try:
         parsed = yaml_text.load(value)
-    except (yaml.YAMLError, ValueError):  # such as a date that there is not
+    except (yaml.YAMLError, ValueError):  # such as a date that does not exist
         parsed = value
     if re.search(r"[{,]\s*\d+:\S", value):  # {500:0} is the key "500:0", or a number of base 60
         raise UsageError(
@@ -346,7 +346,7 @@ def _check_dataclass(section: str, kind: Any, settings: Any, problems: list[str]
         return None
     try:
         return kind(**{name: getattr(checked, name) for name in defined})
-    except ValueError as error:  # settings that are fine each and contradict each other
+    except ValueError as error:  # settings that are each fine and contradict each other
         problems.append(f"{section}.{error}")
         return None
 
@@ -375,7 +375,7 @@ def _describe(section: str, error: "ValidationError", several: set[str]) -> list
 
 
 def _closest_type(problems: list[Any]) -> list[Any]:
-    """Of a setting that may be of several types: what is wrong as the type that it is of.
+    """What is wrong with a setting that may be of several types, as the type that it is of.
 
     pydantic tries each, and names the type in the second part of a location: dropped here.
     """

@@ -1,7 +1,7 @@
 """The one exception family that users see, and the exit code each member stands for.
 
-The engine raises; `didcli.cli` translates into two lines on stderr and an exit code, of
-FailedElsewhereError into the code alone.
+The engine raises; `didcli.cli` translates into two lines on stderr and an exit code, or, for
+FailedElsewhereError, into the code alone.
 """
 
 from typing import ClassVar
@@ -64,10 +64,10 @@ class StorageError(DidError):
 
 
 class OutOfMemoryError(DidError):
-    """There is not the memory for what was asked.
+    """There is not enough memory for what was asked.
 
-    Its exit code is that of a full disk: the machine has no room, be it for now or for good, and
-    the same command may do on another.
+    Its exit code is that of a full disk: the machine has no room, for now or for good, and the
+    same command may succeed on another.
     """
 
     exit_code = 7

@@ -20,24 +20,24 @@ class Dataset(Protocol):
 
     name: str
     source: str
-    """Where the pixels came from: `official sha256:…` or `rendered v1`; recorded in every run."""
+    """Origin of the pixels: `official sha256:…` or `rendered v1`; recorded in every run."""
     image_shape: tuple[int, int, int]
-    """(C, H, W)."""
+    """Shape of an image, (C, H, W)."""
     factor_names: tuple[str, ...]
-    """Empty where the factors are not known."""
+    """Names of the K factors; empty where the factors are not known."""
     factor_sizes: tuple[int, ...]
     """Number of values of each factor."""
     notes: tuple[str, ...]
-    """What whoever uses it must know, a sentence each: files left out, an origin that cannot be
+    """What users of the set must know, a sentence each: files left out, an origin that cannot be
     verified. Every command that reads images or scores of the set says it."""
 
     @property
     def factors(self) -> "NDArray[np.int64]":
-        """(N, K) values of the factors, each column counted from 0."""
+        """Values of the factors, (N, K), each column counted from 0."""
         ...
 
     def images(self, rows: "NDArray[np.int64]") -> "NDArray[np.uint8]":
-        """rows: (B,) -> (B, C, H, W), 0..255."""
+        """Images of these rows: (B,) -> (B, C, H, W), 0..255."""
         ...
 
     def __len__(self) -> int: ...
@@ -50,8 +50,8 @@ class Method(Protocol):
     `build(config: Config, image_shape: tuple[int, int, int]) -> Method`; the result is a
     `torch.nn.Module` whose `state_dict()` holds every weight, `g.*`, `d.*`, `e.*` and so on.
     Where training depends on the size of the dataset, the module also has
-    `for_dataset(config: Config, images: int) -> Config`: the settings to build the method by that
-    is to be trained on so many images. A run keeps the settings that it was given.
+    `for_dataset(config: Config, images: int) -> Config`: the settings by which to build a method
+    that is trained on so many images. A run keeps the settings that it was given.
     """
 
     latent_dim: int

@@ -12,7 +12,7 @@ from didcli.errors import DataError
 
 
 def factors(sizes: tuple[int, ...], start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
-    """Factors of the rows from `start` up to `stop`, else the end.
+    """Factors of the rows from `start` up to `stop`, or to the end.
 
     sizes: K numbers of values. Returns (stop - start, K), each column counted from 0.
     Raises ValueError for rows beyond the end.
@@ -22,9 +22,9 @@ def factors(sizes: tuple[int, ...], start: int = 0, stop: int | None = None) -> 
 
 
 def checked_rows(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """`rows` as an array, (B,), after a look at each.
+    """`rows` as an array, (B,), after a check of each.
 
-    Raises TypeError for rows that are not a vector of whole numbers, IndexError for others than
+    Raises TypeError for rows that are not a vector of whole numbers, IndexError for rows other than
     0..count-1; negative ones do not count from the end.
     """
     rows = np.asarray(rows)
@@ -45,13 +45,13 @@ def check_order(
 ) -> None:
     """Raises DataError unless the labels in the file at `path` are those that row numbers imply.
 
-    slabs: of labels, (any number, L).
+    slabs: the labels in the file, (any number, L) at a time.
     label: factors (B, K), each counted from 0 -> the labels that the file should have, (B, L).
     """
     start = 0
     for slab in slabs:
         expected = label(factors(sizes, start, start + len(slab)))
-        # As `not close`, so that NaN is wrong too.
+        # Written as `not close`, so that NaN is wrong too.
         wrong = np.flatnonzero(~np.isclose(slab, expected, rtol=0, atol=1e-6).all(axis=1))
         if wrong.size:
             first = wrong[0]

@@ -24,7 +24,7 @@ FOLDER_LABELS = "factors.csv"
 
 MOST_IMAGES = 2**28
 LARGEST_IMAGE = 2**27
-"""Bytes, as stored."""
+"""Most bytes of an image, as stored."""
 MOST_FACTORS = 256
 
 _HINT = (
@@ -40,7 +40,7 @@ class ImageInput(Protocol):
     total: int
 
     def state(self) -> str:
-        """A text that is another when the images may be others."""
+        """A text that changes whenever the images may have changed."""
         ...
 
     def images(self, image_shape: tuple[int, int, int]) -> Iterator[Pixels | None]:
@@ -51,16 +51,16 @@ class ImageInput(Protocol):
         ...
 
     def label_of(self, position: int) -> str:
-        """What to call an image."""
+        """Name of the image at this position."""
         ...
 
     def labels(self) -> Labels:
-        """Of all images."""
+        """Labels of all images."""
         ...
 
 
 def open_input(path: Path) -> ImageInput:
-    """Raises DataError when there is nothing at `path` that images can be read from."""
+    """Open a folder or file of images. Raises DataError when images cannot be read from `path`."""
     if path.is_dir():
         return Folder(path)
     if not path.is_file():
@@ -203,12 +203,13 @@ class _Layout:
     """How an image lies in its array."""
 
     shape: tuple[int, int, int]
-    """(H, W, C), or (C, H, W)."""
+    """Shape of an image: (H, W, C), or (C, H, W)."""
     channels_last: bool
 
 
 def _layout(path: Path, array: Expected) -> _Layout:
-    """Raises DataError unless images can be meant; where channels may be first or last: last."""
+    """The layout of an array: where channels may be first or last, last. Raises DataError unless it
+    can be an array of images."""
     count, *rest = array.shape or (0,)
     shape = (*rest, 1) if len(rest) == 2 else tuple(rest)
     fits = len(shape) == 3 and (shape[-1] in {1, 3} or shape[0] in {1, 3})

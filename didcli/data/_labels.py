@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from didcli.errors import DataError
 
 FILE_COLUMN = "file"
-"""Of a CSV beside a folder of images: the path of each in the folder."""
+"""Column of a CSV beside a folder of images: the path of each image in the folder."""
 
 _HINT = (
     "A CSV of factors has a header, and below it one row of whole numbers for each image; beside a "
@@ -26,12 +26,12 @@ class Labels:
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
-    """Number of values of each factor, of those that occur."""
+    """Number of values of each factor that occur."""
     values: NDArray[np.int64]
-    """(N, K), each column counted from 0."""
+    """(N, K) values of the factors, each column counted from 0."""
 
     def of(self, rows: NDArray[np.int64]) -> "Labels":
-        """Those of some images alone; values that no longer occur stay counted."""
+        """Labels of some of the images; `sizes` still count values that no longer occur."""
         return Labels(self.names, self.sizes, self.values[rows])
 
 
@@ -53,10 +53,10 @@ def recoded(values: NDArray[Any], names: Sequence[str] | None = None) -> Labels:
 
 
 def read_csv(path: Path, files: Sequence[str] | int) -> Labels:
-    """The labels in a CSV: of these files by its column `file`, or of so many images in order.
+    """Labels in a CSV: of these files, by its column `file`, or of a number of images, in order.
 
-    Rows about other files are passed over. Raises DataError when an image has no row or two, or a
-    value is no whole number.
+    Rows about other files are ignored. Raises DataError when an image has no row or two, or a value
+    is not a whole number.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: Excel writes a mark

@@ -1,4 +1,4 @@
-"""Where a published set comes from: its official files, or, for some, drawn on this machine."""
+"""Sources of a published set: its official files, or, for some, images drawn on this machine."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -8,7 +8,7 @@ from didcli.io.remote import RemoteFile
 
 Source = Literal["auto", "official", "rendered"]
 OnlyOfficial = Literal["auto", "official"]
-"""Of a set that cannot be drawn; both are its official files."""
+"""Sources of a set that cannot be drawn; both are its official files."""
 
 _DRAW = "Or draw it: --source rendered, which is --set data.source=rendered for did train."
 
@@ -19,7 +19,7 @@ def fetch_again(name: str) -> str:
 
 
 def check_choice(name: str, what: str, chosen: object, choices: object) -> None:
-    """Raises UsageError unless `chosen` is one of `choices`, a Literal, of what `name` has."""
+    """Raises UsageError unless `chosen` is in `choices`, a Literal of the `what`s of `name`."""
     known = get_args(choices)
     if chosen not in known:
         listed = ", ".join(str(choice) for choice in known)

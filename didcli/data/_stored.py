@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from didcli.data import _grid
 
 PART_IMAGES = 1024
-"""Converted at a time: 12 MiB of 64 x 64 in colour."""
+"""Images converted at a time: 12 MiB of 64 x 64 in colour."""
 
 
 class StoredImages:
@@ -30,11 +30,11 @@ class StoredImages:
         notes: tuple[str, ...] = (),
     ) -> None:
         """
-        read: rows (B,), all of them in the set -> (B, C H W), which may be written to; of pixels
+        read: rows (B,), all of them in the set -> (B, C H W), which may be written to; for pixels
             that are stored as they are, `FileRows(pixels).take`.
         factors: makes (N, K) values counted from 0; without it the set is a complete grid, in the
             order of its factors, the last one fastest.
-        count: N; without it, as many as combinations of factors.
+        count: N; without it, the number of combinations of factors.
         notes: what a user should know: files left out, a source that cannot be verified.
         """
         self.name = name
@@ -55,9 +55,9 @@ class StoredImages:
         return table
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """rows: (B,), 0..N-1 -> (B, C, H, W), 0..255.
+        """Images of these rows: (B,), 0..N-1 -> (B, C, H, W), 0..255.
 
-        Raises TypeError for rows that are not a vector of whole numbers, IndexError for others
+        Raises TypeError for rows that are not a vector of whole numbers, IndexError for rows other
         than 0..N-1; negative ones do not count from the end.
         """
         return self._read(_grid.checked_rows(rows, len(self))).reshape(-1, *self.image_shape)

@@ -46,9 +46,9 @@ SOURCES = (ARCHIVE,)
 
 _PUBLISHED_SIDE = 128
 _MEMBER = re.compile(r"(?:.*/)?cars/[^/]+\.mat")
-"""One car each; the archive has other data, too."""
+"""Names of the members with a car each; the archive has other data, too."""
 _LARGEST_MEMBER = 2**26
-"""Bytes, packed and unpacked; a car of the set takes 5 MB, and 2 MB for masks."""
+"""Most bytes of a member, packed and unpacked; a car takes 5 MB, and 2 MB for masks."""
 _MAT_HEADER = 128
 """Bytes before the first variable; the last two tell the byte order."""
 _MAT_COMPRESSED = 15
@@ -87,7 +87,7 @@ def from_official(
 ) -> StoredImages:
     """The set from the `file` in `folder`, checked against its digests.
 
-    Raises DataError when it is not the published file, or has something else than the set.
+    Raises DataError when it is not the published file, or holds something other than the set.
     """
     path = folder / file.name
     found = published.check(path, file, _HINT)
@@ -106,8 +106,8 @@ def archive_images(
 ) -> Iterator[NDArray[np.uint8]]:
     """Images of an archive laid out as the official one: (any number, 12288), channels first.
 
-    Cars are numbered in the order of their file names. All are held at a time, 216 MB, because the
-    archive has car by car what the set has view by view. Raises DataError for another archive.
+    Cars are numbered in the order of their file names. All are held at once, 216 MB, because the
+    archive goes car by car, and the set view by view. Raises DataError for another archive.
     """
     elevations, azimuths, objects = factor_sizes
     cars: dict[str, NDArray[np.uint8]] = {}
@@ -150,9 +150,9 @@ def _car(name: str, content: bytes, elevations: int, azimuths: int) -> NDArray[n
 
 
 def _matrix(name: str, content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The variable `im` of a .mat file, once the file has said that it is what it must be.
+    """The variable `im` of a .mat file, once its declared shape and type have been checked.
 
-    Nothing of it is an object of MATLAB's: those, like functions, are what loadmat is not safe for.
+    It is no MATLAB object: those, like functions, are what loadmat is not safe for.
     """
     from scipy.io import loadmat, whosmat
 
@@ -171,7 +171,7 @@ def _unpacked(content: bytes) -> bytes:
     """A .mat file with its variables unpacked, as far as they have the size of a car.
 
     scipy makes room for as many bytes as a part of a variable claims to have, and unpacks as many
-    as there are: a small file could fill the memory. So both are looked at first.
+    as there are: a small file could fill the memory. So both are checked first.
     Format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
     """
     order = {b"IM": "<", b"MI": ">"}.get(content[_MAT_HEADER - 2 : _MAT_HEADER])

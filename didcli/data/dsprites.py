@@ -97,7 +97,7 @@ def hdf5_images(
 ) -> Iterator[NDArray[np.uint8]]:
     """Bit-packed images of a file laid out as the official hdf5: (any number, 512) at a time.
 
-    Raises DataError for anything else, be it at the last image.
+    Raises DataError for anything else, even if only at the last image.
     """
     from didcli.io.arrays import hdf5_slabs
 
@@ -107,7 +107,7 @@ def hdf5_images(
 def npz_images(
     path: Path, factor_sizes: tuple[int, ...] = FACTOR_SIZES
 ) -> Iterator[NDArray[np.uint8]]:
-    """As `hdf5_images`, of a file laid out as the official npz."""
+    """Bit-packed images like `hdf5_images`, of a file laid out as the official npz."""
     from didcli.io.arrays import npz_slabs
 
     # Its `metadata`, which is pickled, is not read: it is not needed and not to be trusted.
@@ -122,7 +122,7 @@ def from_official(
 ) -> StoredImages:
     """The set from the hdf5 or npz `file` in `folder`, once it has passed `published.check`.
 
-    Raises DataError when it is not the published file, or has something else than the set.
+    Raises DataError when it is not the published file, or holds something other than the set.
     """
     sha256 = published.check(folder / file.name, file, _FETCH_AGAIN).sha256
     read = {".hdf5": hdf5_images, ".npz": npz_images}[Path(file.name).suffix]
@@ -168,7 +168,7 @@ def _images(
     classes_name: str,
     sizes: tuple[int, ...],
 ) -> Iterator[NDArray[np.uint8]]:
-    """As `hdf5_images`; slabs: how arrays are read from a file of this kind."""
+    """Bit-packed images, (any number, 512). slabs: reads arrays from a file of this kind."""
     from didcli.io.arrays import Expected
 
     count = prod(sizes)

@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 Size = Literal[32, 64, 128]
 Colour = Literal["auto", "grey", "rgb"]
 Image = NDArray[np.uint8]
-"""(C, H, W)."""
+"""One image, (C, H, W), 0..255."""
 
 ABOUT = (
     "your own: did train --data PATH, a folder of pictures or an npz, npy or HDF5 file; nothing is "
     "fetched, size and licence are yours, and factors are known if you give them"
 )
-"""For `did download --list`."""
+"""Text about this kind of set for `did download --list`."""
 VERSION = 1
-"""Of the conversion: raised when the same input gives other pixels."""
+"""Version of the conversion: raised when the same input gives other pixels."""
 NAMED = 10
-"""Unreadable images that are named; more are counted."""
+"""Most unreadable images that are named; more are counted."""
 _PART_IMAGES = 256
 
 
@@ -69,9 +69,9 @@ class _Index:
     image_shape: tuple[int, int, int]
     total: int
     unreadable: tuple[int, ...]
-    """Positions, in the order of the input; blank among the pixels."""
+    """Positions, in the order of the input, of images that are blank among the pixels."""
     sha256: str
-    """Of the pixels."""
+    """SHA-256 of the image shape and the pixels."""
 
     @property
     def content(self) -> records.Content:
@@ -97,7 +97,7 @@ def load(
 
     on_progress: called with images converted and images in all, only when there are some to
         convert.
-    Raises DataError when there are not two images that can be read, or (strict) one that cannot.
+    Raises DataError when fewer than two images can be read, or (strict) when one cannot.
     """
     check_choice("images", "size", image_size, Size)
     check_choice("images", "colour", colour, Colour)
@@ -136,7 +136,7 @@ def _converted(
     folder: Path,
     on_progress: records.OnProgress | None,
 ) -> tuple[_Index, NDArray[np.uint8]]:
-    """The pixels, from the data folder where they are there already.
+    """The index and the pixels, from the data folder if they are there already.
 
     The index is written last: where there is one, the pixels it tells of have been written.
     """
@@ -163,7 +163,7 @@ def _convert(
     target: Path,
     on_progress: records.OnProgress | None,
 ) -> _Index:
-    """Write the pixels to `target`; what there is to know of them.
+    """Write the pixels to `target`; return what there is to know of them.
 
     Whether all images are grey is known only once all have been seen. So they are taken for grey
     until one proves not to be, which in most sets of colour images is the first.
@@ -196,7 +196,7 @@ def _write(
             digest.update(part.data)
             yield part
 
-    # Pixels without an index: of them it is not known which are blank.
+    # Pixels without an index: it is not known which of them are blank.
     target.unlink(missing_ok=True)
     records.ensure(target, _content(image_shape, total), parts, on_progress)
     return _Index(image_shape, total, tuple(unreadable), digest.hexdigest())
@@ -205,7 +205,7 @@ def _write(
 def _parts(
     images: Iterator[Image | None], size: int, unreadable: list[int]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Images as (up to `_PART_IMAGES`, size); those that are None blank, and noted."""
+    """Images as (up to `_PART_IMAGES`, size); None becomes blank, and is noted in `unreadable`."""
     blank = np.zeros(size, np.uint8)
     waiting: list[Image] = []
     for position, image in enumerate(images):
@@ -228,7 +228,7 @@ def _all_grey(images: Iterator[Image | None]) -> Iterator[Image | None]:
 
 
 def _read_index(path: Path) -> _Index | None:
-    """None where there is none, or it is damaged."""
+    """The index in this file; None where there is none, or it is damaged."""
     try:
         fields = json.loads(path.read_text("utf-8"))
         channels, height, width = fields["image_shape"]

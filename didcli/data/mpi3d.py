@@ -53,7 +53,7 @@ SOURCES = (
     _remote_file("realistic", "59a6225b88b635365f70c91b3e52f70f"),
     _remote_file("real", "0f33f609918fb5c97996692f91129802"),
 )
-"""Of each kind its file."""
+"""The file of each kind, in the order of `KINDS`."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def from_official(
 
     A file with other digests is accepted, since those known are of an older copy: its layout is
     checked all the same, its `source` calls it unverified, and its `notes` name both digests.
-    Raises DataError when it has something else than the set.
+    Raises DataError when it holds something other than the set.
     """
     hint = f"Fetch it: did download mpi3d --kind {kind} --force"
     path = folder / file.name
@@ -122,7 +122,7 @@ def npz_images(
 ) -> Iterator[NDArray[np.uint8]]:
     """Images of a file laid out as the official ones: (any number, 12288), channels first.
 
-    Raises DataError, with `hint`, for anything else, be it at the last image.
+    Raises DataError, with `hint`, for anything else, even if only at the last image.
     """
     from didcli.io.arrays import Expected, npz_slabs
 

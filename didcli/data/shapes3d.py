@@ -64,8 +64,8 @@ def load(
 ) -> Dataset:
     """The set, from the official file in the data folder or drawn by `didcli.render.shapes3d`.
 
-    The first time a file is made in that folder, which later calls map into memory: of the
-    official set 5.9 GB of pixels, of the rendered one 51 MB from which any image is composed.
+    The first time a file is made in that folder, which later calls map into memory: 5.9 GB of
+    pixels for the official set, 51 MB from which any image is composed for the rendered one.
 
     source: `auto` takes the official file where there is one.
     on_progress: called with images prepared and images in all, only when there are some to prepare.
@@ -84,7 +84,7 @@ def hdf5_images(
 ) -> Iterator[NDArray[np.uint8]]:
     """Images of a file laid out as the official one: (any number, 12288), channels first.
 
-    Raises DataError for anything else, be it at the last image.
+    Raises DataError for anything else, even if only at the last image.
     """
     from didcli.io.arrays import Expected, hdf5_slabs
 
@@ -104,7 +104,7 @@ def from_official(
 ) -> StoredImages:
     """The set from the `file` in `folder`, once it has passed `published.check`.
 
-    Raises DataError when it is not the published file, or has something else than the set.
+    Raises DataError when it is not the published file, or holds something other than the set.
     """
     path = folder / file.name
     sha256 = published.check(path, file, _FETCH_AGAIN).sha256
@@ -137,7 +137,7 @@ def _rendered(folder: Path, on_progress: records.OnProgress | None) -> StoredIma
 
 
 def _labels(digits: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What the official file has as labels, (B, 6), of images with these factors."""
+    """Labels, (B, 6), that the official file gives to images with these factors."""
     return np.stack(
         [values[digits[:, column]] for column, values in enumerate(FACTOR_VALUES)], axis=1
     )

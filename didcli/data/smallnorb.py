@@ -1,7 +1,7 @@
 """SmallNORB: photographs of 50 toys, 48,600 grey images.
 
-LeCun et al. 2004, https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/. Of each stereo pair the left
-image, 96 x 96 pixels, is resized to 64 x 64 as disentanglement_lib does, which everybody follows:
+LeCun et al. 2004, https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/. The left image of each stereo
+pair, 96 x 96 pixels, is resized to 64 x 64 as disentanglement_lib does, which everybody follows:
 https://github.com/google-research/disentanglement_lib/blob/master/disentanglement_lib/data/ground_truth/norb.py
 
 There are 10 toys of each category, and 9 x 18 x 6 images of each toy: five toys are in the training
@@ -129,7 +129,7 @@ def from_official(
     """The set from the six `files` in `folder`, in the order of `FILES`, checked by their digests.
 
     Its source names one digest: the SHA-256 of the six, each a line. Raises DataError when a file
-    is not the published one, or they hold something else than the set.
+    is not the published one, or they hold something other than the set.
     """
     found = [published.check(folder / file.name, file, _HINT) for file in files]
     listing = "".join(f"{each.sha256}\n" for each in found)
@@ -160,8 +160,8 @@ def images(
 ) -> Iterator[NDArray[np.uint8]]:
     """Left images of files laid out as the six official ones: (any number, 4096).
 
-    They come in the order of their factors, the last one fastest, and for that are all held at a
-    time, 199 MB. Raises DataError for other files, or a combination that is missing.
+    They come in the order of their factors, the last one fastest, for which all are held at once,
+    199 MB. Raises DataError for other files, or a combination that is missing.
     """
     count = prod(factor_sizes)
     pixels = np.empty((count, prod(IMAGE_SHAPE)), np.uint8)

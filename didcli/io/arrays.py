@@ -1,9 +1,9 @@
 """Read large arrays from HDF5, npz and npy files a slab at a time, trusting nothing they say.
 
-What an array must be is known before: shape and type are compared with what the file declares
-before anything is allocated, nothing is unpickled, no other file is followed to, and what a file
-unpacks to is bounded by the array that was asked for. Where it is not known, `hdf5_declared` and
-its like tell what a file declares, to be judged first.
+What an array must be is known beforehand: shape and type are compared with what the file declares
+before anything is allocated, nothing is unpickled, no link to another file is followed, and what
+a file unpacks to is bounded by the array that was asked for. Where it is not known,
+`hdf5_declared` and its like tell what a file declares, to be judged first.
 """
 
 import math
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from didcli.errors import DataError
 
 SLAB_BYTES = 2**26
-"""Roughly what is held at a time."""
+"""Bytes that are held at a time, roughly."""
 _LARGEST_SLAB = 2**28
 _LARGEST_LIST = 2**20
 
@@ -37,10 +37,10 @@ class Expected:
     """The array that a file has to have."""
 
     name: str
-    """`latents/classes` in HDF5, `latents_classes` in npz."""
+    """Name of the array, such as `latents/classes` in HDF5, `latents_classes` in npz."""
     shape: tuple[int, ...]
     dtype: str
-    """As numpy writes it with the byte order: `|u1`, `<i8`."""
+    """Type as numpy writes it with the byte order: `|u1`, `<i8`."""
 
     @property
     def row_bytes(self) -> int:
@@ -48,7 +48,7 @@ class Expected:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes of the whole array."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -59,7 +59,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class OpenFile:
-    """A file in the place of its path, which one that came through a pipe has not."""
+    """An open file in the place of its path, which one that came through a pipe does not have."""
 
     file: IO[bytes]
     name: str
@@ -73,7 +73,7 @@ Source = Path | OpenFile
 
 
 def hdf5_names(path: Path, hint: str) -> list[str]:
-    """The arrays at the root of the file, sorted; links, and groups, are none of them."""
+    """The arrays at the root of the file, sorted; links and groups are left out."""
     with data_errors(path, hint), h5py.File(path, "r", locking=False) as file:
         own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
         return sorted(name for name in own if isinstance(file[name], h5py.Dataset))
@@ -123,7 +123,7 @@ def npz_names(source: Source, hint: str) -> list[str]:
 
 
 def npz_declared(source: Source, name: str, hint: str) -> Expected:
-    """As `hdf5_declared`."""
+    """What the npz says the array is. Raises DataError when it has none of this name."""
     with data_errors(source, hint), _own_member(source, name) as (member, _):
         shape, _, dtype = _npy_header(member)
         return Expected(name, shape, dtype.str)
@@ -139,7 +139,7 @@ def npz_slabs(source: Source, expected: Expected, hint: str) -> Iterator[NDArray
 
 
 def npz_array(source: Source, name: str, most_bytes: int, hint: str) -> NDArray[Any]:
-    """All of an array of numbers whose shape is not known before, in C or in Fortran order.
+    """All of an array of numbers whose shape is not known beforehand, in C or in Fortran order.
 
     Raises DataError also when it is empty, or has more than `most_bytes`.
     """
@@ -172,14 +172,15 @@ def npz_texts(source: Source, name: str, hint: str) -> list[str]:
 
 
 def npy_declared(path: Path, name: str, hint: str) -> Expected:
-    """As `hdf5_declared`; name: what to call the array, which has none in the file."""
+    """What the npy says its array is. name: what to call the array, which has none in the file."""
     with data_errors(path, hint), path.open("rb") as file:
         shape, _, dtype = _npy_header(file)
         return Expected(name, shape, dtype.str)
 
 
 def npy_slabs(path: Path, expected: Expected, hint: str) -> Iterator[NDArray[Any]]:
-    """As `npz_slabs`, of a file with a single array."""
+    """The single array of an npy in parts along its first axis. Raises DataError, with `hint`, when
+    the file is not an npy, is damaged, or has another array."""
     with data_errors(path, hint), path.open("rb") as file:
         yield from _npy_slabs(file, path.stat().st_size, expected)
 
@@ -288,7 +289,7 @@ def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]
 
 @contextmanager
 def data_errors(source: Source, hint: str) -> Iterator[None]:
-    """Say what h5py, zipfile, tarfile, zlib and numpy raise on a bad file as one DataError."""
+    """Turn what h5py, zipfile, tarfile, zlib and numpy raise on a bad file into one DataError."""
     try:
         yield
     except (

@@ -38,7 +38,7 @@ def write_bytes(
 
 
 def temporary_beside(path: Path) -> Path:
-    """Where this process writes what is to take the place of `path`."""
+    """The file to which this process writes what is to take the place of `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
@@ -48,7 +48,7 @@ def is_temporary(name: str) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """As `write_bytes`, in UTF-8."""
+    """Replace `path` by `text` in UTF-8, as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 

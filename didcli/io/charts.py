@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from didcli.io.columns import shortened
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Of Okabe and Ito, https://jfly.uni-koeln.de/color/: they differ for colour-blind eyes, too."""
+"""Colours of Okabe and Ito, https://jfly.uni-koeln.de/color/: colour-blind eyes tell them apart."""
 PANELS_PER_ROW = 3
-"""At most; four panels are two rows of two."""
+"""Most panels in a row; four panels are two rows of two."""
 COLUMN_INCHES = 0.62
 CHARACTER_INCHES = 0.045
 """What a character of a slanted label adds to the height of a panel."""
 SPREAD = 0.3
 """Share of a column over which dots are spread, so that equal scores do not hide one another."""
 CHARACTERS_PER_INCH = 11
-"""Of a heading; fewer than there is room for, on average."""
+"""Characters of a heading in an inch; fewer than there is room for, on average."""
 LONGEST_LABEL = 24
-"""Characters; a longer one would take the room of the panels."""
+"""Most characters of a label; a longer one would take the room of the panels."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Panel:
 
     title: str
     columns: Mapping[str, Mapping[int, float]]
-    """By label: the value of each seed; a column may be empty."""
+    """Columns by their labels: the value of each seed; a column may be empty."""
 
 
 def draw_dots(panels: Sequence[Panel], heading: str) -> bytes:
@@ -92,7 +92,7 @@ def _wrapped(heading: str, inches: float) -> list[str]:
 
 
 def _places(seeds: Sequence[int]) -> dict[int, float]:
-    """Where each seed stands in a column, from -SPREAD / 2 to SPREAD / 2."""
+    """Place of each seed across a column, from -SPREAD / 2 to SPREAD / 2."""
     different = sorted(set(seeds))
     step = SPREAD / max(len(different) - 1, 1)
     first = -step * (len(different) - 1) / 2

@@ -6,19 +6,19 @@ GAP = "  "
 
 
 def widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Of the columns. rows: at least one, all with as many cells."""
+    """Widths of the columns, in characters. rows: at least one, all with equally many cells."""
     return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """A line for each row: the first `left` columns, names, to the left, numbers to the right."""
+    """A line for each row; the first `left` columns, names, are set left, the others set right."""
     wide = widths(rows)
     return [GAP.join(_padded(row, wide, left)).rstrip() for row in rows]
 
 
 def shortened(text: str, room: int) -> str:
-    """At most `room` characters, room >= 1: what is too long has an ellipsis in its middle, as
-    texts that differ often do so at their ends."""
+    """The text in at most `room` characters, room >= 1: one that is too long gets an ellipsis in
+    its middle, as texts that differ often do so at their ends."""
     if len(text) <= room:
         return text
     tail = (room - 1) // 2

@@ -35,10 +35,10 @@ def digests(path: Path) -> Digests:
 
 
 def remembered(path: Path) -> Digests:
-    """As `digests`, but of a file that has not changed since the last call, without reading it.
+    """The digests of a file, without reading it if it has not changed since the last call.
 
-    That is told by its size and the time of its last change, kept in a hidden file beside it. For
-    files of many gigabytes, where to read them at every start would take minutes.
+    Its size and the time of its last change tell; both are kept with the digests in a hidden file
+    beside it. For files of many gigabytes, which it would take minutes to read at every start.
     """
     memory = path.with_name(f".{path.name}.digests.json")
     status = path.stat()
@@ -48,7 +48,7 @@ def remembered(path: Path) -> Digests:
         if kept["state"] == state:
             return Digests(**kept["digests"])
     found = digests(path)
-    with suppress(StorageError):  # a folder that is only readable costs the next call its time
+    with suppress(StorageError):  # in a folder that is only readable the next call reads it again
         write_text(memory, json.dumps({"state": state, "digests": asdict(found)}) + "\n")
     return found
 

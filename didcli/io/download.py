@@ -1,8 +1,8 @@
 """Fetch a published file: resumed where it stopped, and checked before it is trusted.
 
 While it comes in, the file is NAME.part, with NAME.part.json to say whose bytes those are. Only
-what has passed every check becomes NAME. pooch holds the frame (where, whether, the last check,
-the move); the transfer is `ResumableDownloader`, plugged into it.
+what has passed every check becomes NAME. pooch is the frame (where, whether, the last check, the
+move); the transfer is `ResumableDownloader`, plugged into it.
 """
 
 from collections.abc import Iterator
@@ -35,10 +35,11 @@ class FetchResult:
     downloaded: bool
     """False when the file was here already, and passed."""
     size: int
-    """Bytes."""
+    """Size of the file in bytes."""
     sha256: str
     difference: str | None = None
-    """From the published digests, where those are of an older copy: then it is not verified."""
+    """Difference from the published digests where those are of an older copy; then the file is not
+    verified."""
 
 
 def fetch(
@@ -50,13 +51,13 @@ def fetch(
     on_note: OnNote | None = None,
     patience: Patience | None = None,
 ) -> FetchResult:
-    """Have `file` in `folder`, whole and verified.
+    """Bring `file` into `folder`, whole and verified.
 
     A file that is here and passes is left alone, unless `force`; one that does not pass is fetched
-    again. Either way the old one stays until its successor has passed. Of two processes that fetch
-    the same file, the second waits for the first and uses what it brought.
+    again. Either way the old one stays until its successor has passed. When two processes fetch the
+    same file, the second waits for the first and uses what it brought.
 
-    Raises UnreachableError without a network, DataError when the server has something else than
+    Raises UnreachableError without a network, DataError when the server has something other than
     the file, StorageError when the disk is full or the folder cannot be written.
     """
     note = on_note or _nobody

@@ -16,8 +16,8 @@ class FileRows:
 
     The pages of a map that a process touches stay in its resident memory, until a set of many
     gigabytes is there as a whole; and Linux maps up to 2 MiB around each. Reading the rows costs
-    no more time, leaves the pages in the system's cache alone, and a file that was cut short
-    meanwhile is an error, not a signal.
+    no more time, leaves the pages to the system's cache, and makes a file that was cut short
+    meanwhile an error, not a signal.
     """
 
     def __init__(self, rows: NDArray[np.uint8]) -> None:
@@ -35,7 +35,7 @@ class FileRows:
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B,) of 0..N-1 -> (B, bytes), a copy. Raises StorageError when the file has got shorter.
 
-        May be called by several threads, or processes after a fork, at a time.
+        May be called by several threads, or processes after a fork, at the same time.
         """
         if self._file is None:
             return self._rows.take(indices, axis=0)

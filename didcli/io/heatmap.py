@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 MOST_CELLS_WITH_NUMBERS = 400
 DARK = 0.6
-"""Values above are written in white."""
+"""Value above which numbers are written in white."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Panel:
 
     title: str
     values: NDArray[np.float64]
-    """(rows, columns); NaN is left blank."""
+    """Matrix, (rows, columns); NaN is left blank."""
     rows: Sequence[str]
     columns: Sequence[str]
 

@@ -16,7 +16,7 @@ from didcli.errors import DataError
 Pixels = NDArray[np.uint8]
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""That are read. Not all that Pillow knows: some, such as EPS, run other programs."""
+"""Formats that are read. Not all that Pillow knows: some, such as EPS, run other programs."""
 SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
     *(".tif", ".tiff", ".webp"),
@@ -32,8 +32,8 @@ _DAMAGE = (
 def find(folder: Path) -> list[Path]:
     """Files with an image's suffix, at any depth, sorted; hidden ones left out.
 
-    Links to folders are followed, each folder is entered once: one that links to what it lies in
-    is no trap. Raises DataError when there are none, or a folder cannot be looked into.
+    Links to folders are followed, but each folder is entered once: a link to a folder that it lies
+    in is no trap. Raises DataError when there are no images, or a folder cannot be looked into.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}", hint="Name a folder of images.")
@@ -54,7 +54,7 @@ def find(folder: Path) -> list[Path]:
 
 
 def printable(path: Path) -> str:
-    """With forward slashes, and bytes that are no UTF-8 (Linux allows them) as `\\xff`."""
+    """The path with forward slashes, and bytes that are no UTF-8 (Linux allows them) as `\\xff`."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
@@ -66,7 +66,7 @@ def read_image(path: Path, image_shape: tuple[int, int, int]) -> Pixels:
     channels, height, width = image_shape
     try:
         with _quiet_pillow(), Image.open(path, formats=FORMATS) as file:
-            # A large photograph is decoded at a half, a quarter or an eighth: JPEG stores it so.
+            # A large photograph is decoded at a half, a quarter or an eighth, as JPEG allows.
             file.draft(None, (2 * width, 2 * height))
             upright = ImageOps.exif_transpose(_eight_bits(file))
             flat = _over_black(upright).convert("L" if channels == 1 else "RGB")
@@ -80,7 +80,7 @@ def read_image(path: Path, image_shape: tuple[int, int, int]) -> Pixels:
 def fitted(image: Image.Image, size: tuple[int, int]) -> Pixels:
     """A grey or RGB image as (C, height, width): cropped about its centre, resized.
 
-    BOX averages: pixels of a model are small, and ringing edges are none that it was trained on.
+    BOX averages: images of a model are small, and it was not trained on edges that ring.
     """
     height, width = size
     if image.size != (width, height):
@@ -102,8 +102,8 @@ def _is_image(root: str, name: str) -> bool:
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Without remarks on files that it reads all the same, and with an error where it only warns of
-    an image that would unpack to gigabytes.
+    """Silence Pillow's remarks on files that it reads all the same; raise an error where it only
+    warns of an image that would unpack to gigabytes.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

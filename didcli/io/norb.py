@@ -42,7 +42,7 @@ def slabs(path: Path, shape: tuple[int, ...], dtype: str, hint: str) -> Iterator
 
 
 def _header(file: gzip.GzipFile) -> tuple[tuple[int, ...], str]:
-    """(shape, type)."""
+    """The shape and type that the file declares."""
     magic, dimensions = struct.unpack("<Ii", _read(file, 8))
     if magic not in MAGIC or not 1 <= dimensions <= _MOST_DIMENSIONS:
         raise ValueError(f"no matrix begins with {magic:#x} and {dimensions} dimensions")

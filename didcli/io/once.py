@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 def ensure(path: Path, read: Callable[[Path], T | None], write: Callable[[BinaryIO], None]) -> T:
-    """What `read` makes of the file at `path`, which `write` makes where there is none of use.
+    """What `read` makes of the file at `path`, which `write` makes first if there is none of use.
 
-    Of processes that start together one writes and the others wait. A process that is killed
-    leaves at most a temporary file, which the next one to write removes.
+    When processes start together, one writes and the others wait. A process that is killed leaves
+    at most a temporary file, which the next one to write removes.
 
     read: returns None for a file that is absent, damaged or of another version.
     write: is given an empty file, open for writing and reading, which takes the place of the one

@@ -21,7 +21,7 @@ class Slider:
 
 def sliders(title: str, rows: Sequence[Slider]) -> str:
     """The page. Without JavaScript all images show, one beside the other."""
-    # Here, because training imports this module and writes no page.
+    # Imported here, because training imports this module and writes no page.
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(

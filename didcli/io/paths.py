@@ -1,4 +1,4 @@
-"""Where datasets and what is built from them live on this machine."""
+"""The place of datasets, and of what is built from them, on this machine."""
 
 import os
 from pathlib import Path

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 Pixels = NDArray[np.uint8]
 
 READABLE_SIDE = 96
-"""Pixels: shorter images are enlarged until they are this long."""
+"""Fewest pixels along the shorter side of an image: smaller images are enlarged."""
 GAP = 4
 """Pixels between images, and between them and what is around them."""
 LINE = 17
@@ -33,16 +33,16 @@ class Block:
     """A table of images, a label to its left and, where given, a heading over each column."""
 
     label: str
-    """May have several lines, or be empty."""
+    """Label of the table; may have several lines, or be empty."""
     images: Pixels
-    """(rows, columns, C, H, W)."""
+    """Images of the table, (rows, columns, C, H, W)."""
     headings: tuple[str, ...] = ()
     """One for each column, or none; each may have several lines."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything on a sheet is, in pixels from its top left corner."""
+    """Positions of everything on a sheet, in pixels from its top left corner."""
 
     scale: int
     """Factor by which images are enlarged."""
@@ -53,7 +53,7 @@ class Layout:
     image: tuple[int, int]
     """(width, height) of an enlarged image, at most the cell."""
     tops: tuple[int, ...]
-    """Of each block."""
+    """Top of each block."""
     size: tuple[int, int]
     """(width, height) of the sheet."""
 

@@ -11,9 +11,9 @@ Pixels = NDArray[np.uint8]
 Colours = Literal["24-bit", "256"]
 
 TILE = 12
-"""Columns, and pixels, that an image takes at least; half as many lines."""
+"""Columns, each a pixel, that an image takes; a square one takes half as many lines."""
 GAP_GREY = 80
-"""Of the line between two images, which may be all black."""
+"""Grey value, 0..255, of the line between two images, which may be all black."""
 UPPER_HALF = "\N{UPPER HALF BLOCK}"
 RESET = "\x1b[0m"
 

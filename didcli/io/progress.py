@@ -1,7 +1,7 @@
 """How far a long task has come, told on stderr.
 
-On a terminal a bar, drawn by rich; elsewhere (a log file, a pipe, CI, `TERM=dumb`) one plain line
-about every ten seconds. stdout is never touched: it carries data.
+On a terminal it is a bar, drawn by rich; elsewhere (a log file, a pipe, CI, `TERM=dumb`) it is one
+plain line about every ten seconds. stdout is never touched: it carries data.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Protocol, TextIO
 
 SECONDS_BETWEEN_LINES = 10.0
 BAR_WIDTH = 12
-"""Columns: the figures beside it need the rest of the usual 80."""
+"""Columns of the bar: the figures beside it need the rest of the usual 80."""
 
 
 class Update(Protocol):
@@ -99,7 +99,7 @@ class _Course:
         self.unit = unit
         self.with_rate = with_rate
         self.done: float | None = None
-        """None until the first report."""
+        """Units done, as last reported; None until the first report."""
         self._clock = clock
         self._started = clock()
         self._first: tuple[float, float] | None = None

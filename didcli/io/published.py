@@ -1,4 +1,4 @@
-"""Take a published file for what it is, and no more: what every official dataset asks first."""
+"""Check that a file is the one that was published: what every official dataset asks first."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,16 @@ class Published:
 
     @property
     def source(self) -> str:
-        """What a run records: `official sha256:…`, or `unverified sha256:…` of another copy."""
+        """What a run records: `official sha256:…`, or `unverified sha256:…` for another copy."""
         return f"{'official' if self.note is None else 'unverified'} sha256:{self.sha256}"
 
 
 def check(path: Path, file: RemoteFile, hint: str) -> Published:
-    """Compare the file at `path` with what was published of it.
+    """Compare the file at `path` with what was published about it.
 
     Raises DataError, with `hint`, when it is absent or another, and StorageError when it cannot be
-    read. A file whose digests are of an older copy is accepted with a note that names both. It is
-    read again only when its size or its time of change is another (`digests.remembered`).
+    read. Where the digests are of an older copy, another copy is accepted with a note naming both.
+    It is read again only when its size or its time of change has changed (`digests.remembered`).
     """
     if not path.is_file():
         raise DataError(f"there is no {path}", hint=hint)

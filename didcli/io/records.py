@@ -22,12 +22,12 @@ from didcli.io import once
 from didcli.io.space import check_space
 
 OnProgress = Callable[[int, int], object]
-"""(records written, records in all)."""
+"""Called with the records written and the records in all."""
 
 SCHEMA = 1
 BLOCK_BYTES = 2**20
 BLOCKS_CHECKED = 1024
-"""Blocks whose checksum is compared when a file is opened; 1 GiB takes a third of a second."""
+"""Most blocks whose checksum is compared when a file is opened: 1 GiB, in a third of a second."""
 _PAGE = 4096
 
 
@@ -36,9 +36,9 @@ class Content:
     """What a file of records must hold to be of use."""
 
     source: str
-    """Where the records come from; `official sha256:…` or `rendered v1`."""
+    """Origin of the records, such as `official sha256:…` or `rendered v1`."""
     count: int
-    """Records."""
+    """Number of records."""
     record_bytes: int
 
     @property
@@ -57,11 +57,11 @@ def ensure(
     parts: Callable[[], Iterable[NDArray[np.uint8]]],
     on_progress: OnProgress | None = None,
 ) -> NDArray[np.uint8]:
-    """The records at `path`, made of `parts()` where they are not there or damaged.
+    """The records at `path`, made from `parts()` where they are absent or damaged.
 
     parts: called at most once; yields the records in order, (any number, record_bytes) at a time.
-    Returns (count, record_bytes), read-only, mapped from the file. Raises StorageError, where
-    there is no room for the records before `parts` is called.
+    Returns (count, record_bytes), read-only, mapped from the file. Raises StorageError; where there
+    is no room for the records, before `parts` is called.
     """
 
     def make(file: BinaryIO) -> None:

@@ -28,7 +28,7 @@ class Config(VaeConfig):
     estimator: Literal["mws", "mss"] = "mws"
     """Minibatch-weighted sampling (the reference study's), or minibatch-stratified sampling."""
     dataset_size: Annotated[int, Ge(0)] = 0
-    """N of `mss`; 0 is as many as the dataset that is trained on has images."""
+    """N of `mss`; 0 stands for the number of images in the dataset that is trained on."""
 
 
 def build(config: Config, image_shape: tuple[int, int, int]) -> Vae:

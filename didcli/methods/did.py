@@ -1,6 +1,6 @@
 """Disentanglement in Difference, Zhang et al. 2025, https://arxiv.org/abs/2502.03123
 
-The paper's: a generator G trained against a critic D under WGAN-GP; a Difference Encoder H that
+From the paper: a generator G trained against a critic D under WGAN-GP; a Difference Encoder H that
 tells apart what different dimensions change, by a contrastive loss L_H; a Sample Encoder E with
 L_enc = ||E(G(c)) - c||^2, which is the representation. What the paper leaves open is decided
 here as follows.
@@ -38,7 +38,7 @@ L_O with overlap=absolute is the paper's formula, -||v_i - v_j||^2 / 2 + 1 for p
 their first image, with a Difference Encoder that learns nothing: v = |x' - x|, summed over
 channels and of unit length, says where the images differ. A learned H can tell dimensions apart
 however entangled they are; this one cannot, where factors are different parts of the image. Its
-images G(c') and G(c'') are part of the batch that D and E see: their codes are drawn all but evenly
+images G(c') and G(c'') are part of the batch that D and E see: their codes are drawn almost evenly
 (a step turns back at the end of an interval, so that there are fewer near it). L_I is the
 paper's other half, differences made by the same dimension pulled together, on the same v and the
 same images: a hue that goes from blue to yellow and back by the same colours makes small
@@ -79,7 +79,7 @@ from didcli.nn.settings import LARGEST, Count, Momentum, Rate, Size, Steps
 from didcli.nn.steps import adam, descend, frozen, move_average, scale_rates
 
 SMOOTHED = ("pyramid", "broadcast")
-"""Networks of which G can end with a blur."""
+"""Families of networks whose G can end with a blur."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Config(CodeConfig):
     adversary: Literal["wgan-gp", "nonsaturating"] = "wgan-gp"
     """`wgan-gp` (the paper's), or the non-saturating loss with an R1 penalty."""
     penalty: Schedule = 10.0
-    """lambda_gp of WGAN-GP, or gamma of R1."""
+    """Weight of the gradient penalty: lambda_gp of WGAN-GP, or gamma of R1."""
     penalty_every: Steps = 2
     """Steps from one gradient penalty to the next; its weight is scaled up to make up for it."""
     instance_noise: Schedule = 0.1
@@ -102,17 +102,18 @@ class Config(CodeConfig):
     lambda_o: Schedule = 0.0
     """Weight of L_O, the overlap of what two dimensions change in one image, in G's loss."""
     overlap: Literal["absolute", "signed"] = "absolute"
-    """`absolute` compares where two dimensions change an image, by changes as large as H sees;
-    `signed` how, by small steps, where all changes meet in the same pixels (one moving object)."""
+    """`absolute` compares where two dimensions change an image, by changes as large as H sees.
+    `signed` compares how, by small steps: for changes that all meet in the same pixels (one moving
+    object)."""
     anchors: Count = 16
     """Images of the batch in which L_O compares two dimensions, and L_I their changes; with
-    `absolute` at most a third of the batch, as what they become belongs to it as well."""
+    `absolute` at most a third of the batch, as their neighbours belong to it as well."""
     small_step: Annotated[float, Gt(0), Le(1)] = 0.1
     """Length of the steps of `signed`, in either direction."""
 
     lambda_i: Schedule = 0.0
-    """Weight of L_I in G's loss: that equal turns of a circular code make equal differences in the
-    same places, in the images that L_O compares."""
+    """Weight of L_I in G's loss, for equal turns of a circular code to make equal differences in
+    the same places, in the images that L_O compares."""
 
     lambda_r: Schedule = 0.0
     """Weight of L_rec, the error of real images that E encodes and G decodes again."""
@@ -120,26 +121,26 @@ class Config(CodeConfig):
     """Images of the batch that L_rec takes."""
 
     lambda_k: Schedule = 0.0
-    """Weight of L_K in G's loss: that the codes which opened first keep their meaning while others
-    open. Nothing where all are open from the start."""
+    """Weight of L_K in G's loss, for the codes that opened first to keep their meaning while others
+    open. Without effect where all are open from the start."""
 
     contrast: Literal["supcon", "pairwise", "push"] = "supcon"
     temperature: Rate = 0.2
-    """Of supcon."""
+    """Temperature of `supcon`, which divides the cosines between H's outputs."""
     difference: Difference = "pixels"
     """How H sees a pair: the difference of pixels, of features, or both images side by side."""
     pool: Literal[0, 1, 2, 4] = 1
     """Grid over which H averages its features: 1 = what changed, not where; 0 = no averaging."""
     pairs: Size = 32
     """Pairs that H sees in a step, at most one for each image of the batch that is not a neighbour;
-    0 is one for each."""
+    0 means one for each."""
 
     networks: Family = "broadcast"
     width: Count = 32
     """Channels of the first convolution of each network (not `classic`)."""
     smooth: bool = False
-    """Whether a small fixed blur ends G (`pyramid` and `broadcast` alone): hides the grid of blocks
-    that it draws in."""
+    """Whether G ends with a small fixed blur (`pyramid` and `broadcast` only), which hides the grid
+    of blocks that G draws in."""
     leak: Annotated[float, Gt(0), Le(1)] = 1.0
     """What is left of G's pixels beyond [0, 1]: 1 is a linear output. With less, even areas and
     sharp edges are easy to draw, and a black G still has a gradient."""
@@ -148,12 +149,12 @@ class Config(CodeConfig):
     lr_generator: Rate = 4e-4
     lr_critic: Rate = 4e-4
     lr_encoders: Rate = 4e-4
-    """Of E and H."""
+    """Learning rate of E and H."""
     beta1: Momentum = 0.0
     beta2: Momentum = 0.9
-    """Of Adam, for all networks."""
+    """Decay of Adam's second moment, as beta1 is of its first, for all networks."""
     lr_factor: Schedule = 1.0
-    """What all three learning rates are multiplied by."""
+    """Factor by which all three learning rates are multiplied."""
     ema: Momentum = 0.999
     """Decay of the moving averages of G's and E's weights, which `decode` and `encode` use."""
 
@@ -265,18 +266,18 @@ class Did(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """The noise z is held at 0, its mean."""
+        """Images of codes, with the noise z held at 0, its mean."""
         z = codes.new_zeros((len(codes), self.config.noise_dim))
         images: Tensor = self.g_ema(embed(self.config, torch.cat((codes, z), dim=1)))
         return images.clamp(0.0, 1.0)
 
     def _sizes(self, count: int, step: int) -> Sizes:
-        """Of the parts of a batch of which this process has `count` images."""
+        """Sizes of the parts of a batch of which this process has `count` images."""
         cfg = self.config
-        # Of the whole batch: the processes share what one alone would take. All parts at every
-        # step, so that one that they cannot share is refused at the first.
+        # Counted for the whole batch: the processes share what one alone would take. All parts are
+        # counted at every step, so that one that they cannot share is refused at the first.
         whole = count * parallel.processes()
-        inside = cfg.overlap == "absolute"  # of the batch
+        inside = cfg.overlap == "absolute"  # neighbours are part of the batch
         compared = (cfg.lambda_o, cfg.lambda_i)
         anchors = _part("anchors", cfg.anchors, whole // 3 if inside else whole, *compared)
         alone = whole - 2 * anchors if inside else whole
@@ -293,7 +294,7 @@ class Did(nn.Module):
     def _train_critic(
         self, reals: Tensor, fakes: Tensor, rng: torch.Generator, step: int
     ) -> Tensor:
-        """Returns the loss without the penalty."""
+        """Take a step of D; return its loss without the penalty."""
         cfg = self.config
         loss = self._critic_loss(reals, fakes)
         total = loss
@@ -325,7 +326,7 @@ class Did(nn.Module):
         return losses.nonsaturating_generator(scores)
 
     def _compared(self, clean: Tensor, drawn: Draw, anchors: int) -> dict[str, Tensor]:
-        """L_O and L_I, those in use, of what two changes of each anchor make of its image."""
+        """L_O and L_I, if in use, of what two changes of each anchor make of its image."""
         cfg, terms = self.config, dict[str, Tensor]()
         changes = clean[drawn.neighbours] - clean[:anchors].repeat(2, 1, 1, 1)
         places = losses.changed_places(changes)
@@ -335,14 +336,14 @@ class Did(nn.Module):
             terms["overlap"] = measure(*(changes if signed else places).chunk(2))
         if highest(cfg.lambda_i) > 0:
             turns = chords(cfg, drawn.inputs[:anchors].repeat(2, 1), drawn.inputs[drawn.neighbours])
-            # Of all processes: a code's changes are compared with their mean.
+            # Gathered from all processes: a code's changes are compared with their mean.
             terms["unevenness"] = losses.unevenness(parallel.gather(places), parallel.gather(turns))
         return terms
 
     def _reconstruction(
         self, images: Tensor, seen: Tensor, reach: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The two terms of L_rec, for `images` of which E gets `seen`."""
+        """The two terms of L_rec for `images`, of which E is shown `seen`."""
         cfg = self.config
         codes = self.e(seen)
         outside = (codes.abs() - 1.0).clamp(min=0.0).square().mean()
@@ -352,7 +353,7 @@ class Did(nn.Module):
         return F.mse_loss(again, images), outside
 
     def _settle(self, step: int) -> list[int]:
-        """The codes of L_K at `step`, for which E is kept when others begin to open."""
+        """The codes of L_K at `step`; keep E's average as it is when others begin to open."""
         cfg = self.config
         if highest(cfg.lambda_k) == 0:
             return []
@@ -366,7 +367,7 @@ class Did(nn.Module):
         return F.mse_loss(self.e_kept(fakes)[:, columns], codes[:, columns])
 
     def _contrast(self, firsts: Tensor, seconds: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
-        """L_H of this process's pairs among those of all processes, and how well H names them."""
+        """L_H over the pairs of all processes, given this one's images, and H's naming accuracy."""
         cfg = self.config
         differences = parallel.gather(self.h(firsts, seconds))
         # In float32: autocast would take the products of embeddings in bfloat16.
@@ -381,8 +382,7 @@ class Did(nn.Module):
 
 
 def _part(name: str, count: int, room: int, *weights: Schedule) -> int:
-    """How many of `room` images `count` asks for; 0 for losses none of whose weights ever rises
-    above 0.
+    """How many of `room` images `count` asks for; 0 where none of the weights ever rises above 0.
 
     Raises UsageError if there is no room, or if processes cannot share them.
     """

@@ -26,7 +26,7 @@ from didcli.nn.settings import Weight
 from didcli.nn.vae import Posterior, Vae, VaeConfig
 
 LAMBDA_D_FACTORS = {"i": 10.0, "ii": 1.0}
-"""By variant."""
+"""lambda_d / lambda_od of each variant, by default."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ InfoGAN (see `didcli.methods.infogan`) with a contrastive regulariser:
     L_CR   = -E[ log softmax(H(x, x'))_k ]        in nats
     L_G   += alpha(step) L_CR, and H minimises L_CR
 
-H is told the pairs apart by what stays, where DiD's H is by what changes. alpha is 0 until
-`cr_from`. The authors train H before that, too, and draw its weights anew there: until then it
-reaches nothing, so here it waits with the weights that it was built with.
+H tells pairs apart by what stays the same, where DiD's H does by what changes. alpha is 0 until
+`cr_from`. The authors train H before that, too, and draw its weights anew at that step: until then
+it reaches nothing, so here it waits with the weights that it was built with.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Config(InfoGanConfig):
     cr_from: Annotated[int, Ge(0)] = 288_000
     """Step at which the weight goes from 0 to alpha, and H begins to learn."""
     lr_cr: Rate = 2e-3
-    """Of H."""
+    """Learning rate of H."""
 
 
 class InfoGanCr(nn.Module):
@@ -87,7 +87,7 @@ class InfoGanCr(nn.Module):
         return self.gan.encode(images)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The noise z is held at 0, its mean."""
+        """Images of codes, with the noise z held at 0, its mean."""
         return self.gan.decode(codes)
 
 

@@ -28,9 +28,9 @@ class Fit:
     """(D,) share of each feature in the reduction of squared error over all trees; sums to 1, or
     all 0 where no tree split."""
     train_labels: NDArray[np.int64]
-    """(N,) predicted."""
+    """(N,) labels predicted for the training points."""
     test_labels: NDArray[np.int64]
-    """(M,) predicted."""
+    """(M,) labels predicted for the test points."""
 
 
 def fit_all(
@@ -41,7 +41,7 @@ def fit_all(
     seed: int,
     threads: int = 1,
 ) -> list[Fit]:
-    """One classifier for each column of factors, all columns of codes in.
+    """One classifier for each column of factors, which sees all columns of codes.
 
     codes: (N, D).  factors: (N, K), each column of two values or more.  test_codes: (M, D).
     100 stages of trees of depth 3 at learning rate 0.1 on the log loss. Factors, and within a

@@ -18,8 +18,8 @@ def ordered_map(
 ) -> list[Outcome]:
     """`[function(item) for item in items]`, on up to `threads` threads.
 
-    What raises here, Ctrl-C among it, comes out once the items under way have ended; no others are
-    begun. on_stop: called before they are waited for, to have them end early.
+    What is raised here, Ctrl-C included, comes out once the items under way have ended; no others
+    are begun. on_stop: called before they are waited for, to have them end early.
     """
     if threads <= 1:
         return [function(item) for item in items]

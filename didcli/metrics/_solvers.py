@@ -12,12 +12,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MANY_CLASSES = "The number of unique classes is greater than 50%"
-"""How a warning begins that takes such labels for the numbers of a regression. Values of a factor
-are classes, however many there are."""
+"""Start of a warning that takes such labels for the numbers of a regression. Values of a factor are
+classes, however many there are."""
 
 
 def around_classifiers(function: Callable[P, R]) -> Callable[P, R]:
-    """For a function that predicts factors: scikit-learn's guess about their nature is silent."""
+    """Wrap a function that predicts factors, to silence scikit-learn's guess about their nature."""
 
     @functools.wraps(function)
     def prepared(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -29,9 +29,9 @@ def around_classifiers(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def around_linear_solvers(function: Callable[P, R]) -> Callable[P, R]:
-    """For a function that fits many small linear classifiers; includes `around_classifiers`.
+    """Wrap a function that fits many small linear classifiers; includes `around_classifiers`.
 
-    Solvers that stop at their limit of iterations are silent. The reference stops there too: its
+    Solvers that stop at their limit of iterations do not warn. The reference stops there too: its
     scores are those of the weights it has by then, and a user can do nothing about it.
 
     BLAS runs on one thread: on matrices this small its threads mostly wait for each other, which

@@ -26,11 +26,11 @@ INNER_NODES = 2**DEPTH - 1
 DEPTH_FIRST = (0, 1, 3, 4, 2, 5, 6)
 """Inner nodes in the order in which scikit-learn comes to them."""
 CLOSEST = np.float32(1e-7)
-"""Neighbouring codes no further apart are not split."""
+"""Distance up to which neighbouring codes are not split."""
 PURE = np.finfo(np.float64).eps
-"""Nodes of no more impurity are leaves."""
+"""Impurity up to which nodes are leaves."""
 SMALLEST_CURVATURE = 1e-150
-"""Leaves of less stay at 0."""
+"""Curvature below which leaves stay at 0."""
 
 
 def compiled(function: Kernel) -> Kernel:
@@ -70,7 +70,7 @@ def softmax_terms(
 
 @compiled
 def binary_residuals(raw: NDArray[np.float64], member: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """member - 1 / (1 + exp(-raw)), (N,), by the form that does not overflow, as there."""
+    """member - 1 / (1 + exp(-raw)), (N,), in scikit-learn's form, which does not overflow."""
     residual = np.empty(len(raw))
     for i in range(len(raw)):
         y = 1.0 if member[i] else 0.0
@@ -84,7 +84,7 @@ def binary_residuals(raw: NDArray[np.float64], member: NDArray[np.bool_]) -> NDA
 
 @compiled
 def _random_below(bound: int, state: NDArray[np.uint32]) -> int:
-    """0 .. bound - 1 from Marsaglia's xorshift of 32 bits, as there."""
+    """A number of 0 .. bound - 1 by Marsaglia's xorshift of 32 bits, as in scikit-learn."""
     x = np.int64(state[0])  # numba computes in 64 bits anyway: cut off what leaves 32
     x ^= (x << 13) & 0xFFFFFFFF
     x ^= x >> 17
@@ -154,16 +154,16 @@ def _best_split(
     """Try the latents in random order; a later one has to be better, not equal.
 
     codes: (D, N).  order: (D, n), each row the node's points by ascending code.
-    latents: (D,) a permutation, shuffled further.  constants: (D,), of which the first `known` are
-    constant in the parent, and as many of `latents`.
+    latents: (D,) a permutation, shuffled further.  constants: (D,). In both, the first `known` are
+    constant in the parent.
     Returns the latent (-1 if none can be split), its left count, the number of latents known to be
     constant by now, and the latent sorted last (-1 if none was).
     """
     best_gain, best_latent, best_left = -1.0, -1, 0
     last_sorted = -1
     undrawn = len(latents)
-    constant_drawn = 0  # of those known before
-    found = 0  # to be constant, here
+    constant_drawn = 0  # of those known before to be constant
+    found = 0  # to be constant in this node
     while undrawn > known + found:
         # As there: [0, known) are constant, [known, known + found) were found to be, and up to
         # `undrawn` follow those that have not been drawn.
@@ -215,7 +215,7 @@ def _partition(
 
 @compiled
 def _arrange(samples: NDArray[np.uint32], goes_left: NDArray[np.uint8]) -> None:
-    """Swap the points that go left to the front, as there."""
+    """Swap the points that go left to the front, as scikit-learn does."""
     left, right = 0, len(samples)
     while left < right:
         if goes_left[samples[left]]:
@@ -227,7 +227,7 @@ def _arrange(samples: NDArray[np.uint32], goes_left: NDArray[np.uint8]) -> None:
 
 @compiled
 def _sums(residual: NDArray[np.float64], points: NDArray[np.uint32]) -> tuple[float, float]:
-    """Of the residuals and of their squares, in the order of the points."""
+    """Sums of the residuals and of their squares, in the order of the points."""
     total = 0.0
     squares = 0.0
     for point in points:
@@ -250,7 +250,7 @@ def _child_impurities(
     total: float,
     squares: float,
 ) -> tuple[float, float]:
-    """Left and right; the right sums are what the left ones leave of the node's, as there."""
+    """Left and right impurity; right sums are the node's less the left ones, as in scikit-learn."""
     count = len(samples)
     left_sum, left_squares = _sums(residual, samples[:left_count])
     if left_count > count - left_count:
@@ -350,7 +350,7 @@ def _grow(
 
 @compiled
 def _pairwise_sum(terms: NDArray[np.float64]) -> float:
-    """As numpy adds up a contiguous array."""
+    """The sum of all terms, added in the order in which numpy adds up a contiguous array."""
     count = len(terms)
     if count < 8:
         few = 0.0

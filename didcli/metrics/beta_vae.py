@@ -15,7 +15,7 @@ SCORES = ("beta_vae",)
 def draw_pairs(
     table: CodeTable, rng: np.random.RandomState, points: int, batch: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each point a factor, and `batch` pairs of rows that agree in that factor.
+    """Draw a factor for each point, and `batch` pairs of rows that agree in that factor.
 
     Returns the factors (points,) and the rows (points, 2, batch). Drawn in the reference's order:
     the factor, all first rows, all second rows.

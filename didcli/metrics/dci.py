@@ -29,8 +29,8 @@ def specialisation(importance: NDArray[np.float64]) -> NDArray[np.float64]:
         1 - H_K(row + 1e-11), the row scaled to sum 1, entropy in base K
 
     importance: (D, K), not negative, K >= 2.  Returns (D,), each in [0, 1]: 1 for a single entry,
-    0 for K equal ones. Of importances by latent and factor it is the disentanglement of each
-    latent; of their transpose, the completeness of each factor.
+    0 for K equal ones. For importances by latent and factor it is the disentanglement of each
+    latent; for their transpose, the completeness of each factor.
     """
     smoothed = importance + SMOOTHING
     share = smoothed / smoothed.sum(axis=1, keepdims=True)
@@ -49,7 +49,7 @@ def weighted_specialisation(importance: NDArray[np.float64]) -> float:
 
 @around_classifiers
 def fit_sklearn(train: Points, test: Points, seed: int, threads: int) -> Fits:
-    """One GradientBoostingClassifier for each factor, all latents in: the reference's own."""
+    """Fit one GradientBoostingClassifier for each factor to all latents: the reference's own."""
     from sklearn.ensemble import GradientBoostingClassifier
 
     stopped = threading.Event()
@@ -70,7 +70,7 @@ def fit_sklearn(train: Points, test: Points, seed: int, threads: int) -> Fits:
 
 
 def fit_exact(train: Points, test: Points, seed: int, threads: int) -> Fits:
-    """The same trees, from `_boosting`."""
+    """Fit the same trees as `fit_sklearn`, by `_boosting`."""
     from didcli.metrics._boosting import fit_all
 
     fits = fit_all(train.codes, train.factors, test.codes, seed=seed, threads=threads)
@@ -88,7 +88,7 @@ def _accuracies(
 
 
 def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProtocol) -> Result:
-    """What boosted trees that predict each factor from all latents make of the latents.
+    """How boosted trees that predict each factor from all latents use the latents.
 
     Disentanglement: whether a latent matters to one factor only. Completeness: whether a factor
     is predicted from one latent only. Both are weighted by importance. Informativeness: accuracy on

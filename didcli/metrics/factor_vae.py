@@ -18,7 +18,7 @@ SCORES = ("factor_vae",)
 def draw_groups(
     table: CodeTable, rng: np.random.RandomState, votes: int, batch: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each vote a factor, and `batch` rows in which that factor has one value.
+    """Draw a factor for each vote, and `batch` rows in which that factor has one value.
 
     Returns the factors (votes,) and the rows (votes, batch). Drawn in the reference's order: the
     factor, then all rows, whose first one decides the value.
@@ -62,9 +62,9 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
     """How well the latent that varies least tells which factor is fixed.
 
     Each latent stands for the factor that it was the steadiest for most often in the training
-    votes; the score is the share of the test votes that this is right for. In [0, 1], higher is
+    votes; the score is the share of the test votes for which this is right. In [0, 1], higher is
     better; guessing scores about 1 / K. Latents whose standard deviation is below
-    `protocol.prune_std` take no part; without any other the score is 0.
+    `protocol.prune_std` take no part; if no latent is left, the score is 0.
     """
     require_complete_grid(table)
     sample = draw_points(table, rng, protocol.variance_points, batch=None)

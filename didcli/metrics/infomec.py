@@ -23,7 +23,7 @@ JITTER = 1e-10
 
 
 def concentration(shares: NDArray[np.float64]) -> float:
-    """How much of each row lies in its largest entry, from 0 for equal entries to 1 for a single.
+    """How much of each row lies in its largest entry, from 0 for equal entries to 1 for only one.
 
         ( mean over rows of max / sum  -  1 / K ) / (1 - 1 / K)
 
@@ -44,8 +44,8 @@ def neighbour_information(
         psi(N) + mean psi(k) - mean psi(N_label) - mean psi(m)
 
     where m counts the points, of any label, that are nearer than the k-th nearest of the same
-    label, itself among them. A label of N <= k points takes k = N - 1; one of a single point is
-    left out.
+    label, the point itself included. A label of N <= k points takes k = N - 1; one of a single
+    point is left out.
 
     x: (N,), no two values equal.  labels: (N,).  The estimator of scikit-learn's
     `mutual_info_classif`, for one feature: neighbours on a line are neighbours in sorted order.
@@ -92,7 +92,7 @@ def _distance_to_neighbour(ordered: NDArray[np.float64], k: int) -> NDArray[np.f
 
 
 def _count_within(x: NDArray[np.float64], radius: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(n,) and (n,) -> how many of x lie within the radius of each, itself among them.
+    """(n,) and (n,) -> how many of x lie within the radius of each, itself included.
 
     `x + radius` is rounded, often onto the very neighbour that the radius just excludes. So the
     bounds found from it are moved until the differences themselves are on the right side.
@@ -134,8 +134,8 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
 
     M and C weigh nearest-neighbour mutual information, as a share of the factor's entropy, over the
     active latents: those whose range is above a twentieth of the widest one's. E takes all latents.
-    On all rows up to `protocol.information_points`, on a draw without replacement above. M and C
-    in [0, 1], E at most 1, higher is better.
+    All rows are used, or, if they are more than `protocol.information_points`, a draw of so many
+    without replacement. M and C in [0, 1], E at most 1, higher is better.
     """
     rows = np.arange(len(table))
     if len(rows) > protocol.information_points:

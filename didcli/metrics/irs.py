@@ -12,7 +12,7 @@ from didcli.scoring.table import CodeTable
 SCORES = ("irs",)
 
 QUANTILE = 0.99
-"""Of the deviations in a group. The paper takes the maximum, which one outlier decides."""
+"""Quantile of the deviations in a group. The paper has the maximum, which one outlier decides."""
 
 
 def robustness(
@@ -23,8 +23,8 @@ def robustness(
         1 - mean over groups g of k of Q99 |z - mean of z in g| / max |z - mean of z|
 
     codes: (N, D), no column constant.  groups: (N, K) group numbers.
-    Returns the matrix (D, K), at most 1, which is a latent that its factor determines; and the
-    largest deviation of each latent (D,).
+    Returns the matrix (D, K), at most 1, which is reached where the factor determines the latent;
+    and the largest deviation of each latent (D,).
     """
     z = codes.astype(np.float64)
     largest = np.abs(z - z.mean(axis=0)).max(axis=0)
@@ -37,7 +37,7 @@ def robustness(
 
 
 def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProtocol) -> Result:
-    """Each latent's robustness under its best factor, averaged by the latents' largest deviations.
+    """Mean robustness of the latents under their best factors, weighted by largest deviation.
 
     In [0, 1], higher is better. Factors of more than 20 values are put into 20 groups of equal
     width, as codes are. Constant latents have weight 0; the reference divides by that zero.

@@ -38,7 +38,7 @@ def modularity_per_latent(information: NDArray[np.float64]) -> NDArray[np.float6
 def standardise(
     train: NDArray[np.float32], test: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both by the mean and the standard deviation of the training codes, in float32.
+    """Standardise both by mean and standard deviation of the training codes, in float32.
 
     Latents whose deviation is 0 are left out; the reference divides by it. Rounding gives most
     constant latents a deviation above 0: they stay, as in the reference, as one more intercept.
@@ -56,8 +56,8 @@ def mean_auc(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> 
     """Area under the ROC curve of each class against the rest, averaged over classes, in [0, 1].
 
     probabilities: (n, K), column k for class k.  labels: (n,), of 0 .. K - 1.  A class that is
-    absent from `labels` has no curve and is left out. Nor has one that is alone in them, against
-    no rest: NaN, as for no labels.
+    absent from `labels` has no curve and is left out. NaN where `labels` has fewer than two
+    classes: there is no rest to tell one from.
     """
     present = np.unique(labels)
     if len(present) < 2:
@@ -72,7 +72,7 @@ def score(table: CodeTable, rng: np.random.RandomState, protocol: EvaluationProt
 
     Both in [0, 1], higher is better. Explicitness is measured on the test points; guessing scores
     0.5. It is not defined where the test points show fewer than two known classes of a factor.
-    For modularity noise is knowledge: codes that know nothing score .6 to .7, and a near-dead
+    Modularity takes noise for knowledge: codes that know nothing score .6 to .7, and a near-dead
     latent among good ones counts as much as they do.
     """
     train, test = draw_training_and_test(table, rng, protocol)

@@ -17,7 +17,7 @@ from didcli.scoring.table import CodeTable
 SCORES = ("sap",)
 
 SMALLEST_VARIANCE = 1e-12
-"""A latent or factor of less variance predicts nothing."""
+"""Variance up to which a latent or factor predicts nothing."""
 
 
 def gaps(predictability: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,33 +27,33 @@ class CodeConfig:
     """What codes there are, and how one of them is changed."""
 
     latent_dim: Annotated[int, Ge(2), Le(LARGEST)] = 6
-    """n, the codes. Near the number of factors: spare codes tear the images apart."""
+    """n, the number of codes. Best near that of the factors: spare codes tear the images apart."""
     noise_dim: Size = 4
     """m, the dimensions of z, which no loss looks at."""
     categories: dict[Code, Annotated[int, Ge(2)]] = field(default_factory=dict)
-    """Codes of so many values, evenly spaced in [-1, 1], for factors of so many kinds, such as
+    """Codes that take a few values, evenly spaced in [-1, 1], for factors of as many kinds, such as
     shape: `{4: 3}` gives code 4 three values. The others are uniform."""
     circular: list[Code] = field(default_factory=list)
     """Codes that are angles, for factors that come back to where they started, such as hues."""
     polar: dict[Code, Code] = field(default_factory=dict)
     """Pairs of codes, angle: radius, that are a point of the unit disc, evenly drawn. For a factor
     that shows only as far as another one lets it: a direction, and how much of a direction there
-    is. The radius is 0 at -1, and 1 at 1; c grows as its square does."""
+    is. The radius is 0 where its code is -1, and 1 where it is 1; the code grows as its square."""
     opening: dict[Code, dict[Step, Reach]] = field(default_factory=dict)
-    """Of codes that are closed at first: how far from 0 they reach, 0 to 1, at given steps, joined
-    by lines. `{3: {2000: 0, 3000: 1}}` holds code 3 at 0 until step 2000; from step 3000 on it is
-    open, as the codes are that are not named. Few codes share out the greatest differences among
-    them, one each."""
+    """Schedules of codes that are closed at first: how far from 0 each reaches, 0 to 1, at given
+    steps, joined by lines. `{3: {2000: 0, 3000: 1}}` holds code 3 at 0 until step 2000; from step
+    3000 on it is open, like the codes that are not named. While few codes are open, they share out
+    the greatest differences among them, one each."""
     perturbation: Literal["step", "redraw"] = "step"
     """Whether c_i moves by a step or is drawn anew from U[-1, 1]."""
     step_min: Annotated[float, Gt(0), Lt(1)] = 0.3
-    """Smallest step."""
+    """Smallest step of a code."""
     step_max: Annotated[float, Gt(0), Le(1)] = 1.0
-    """Largest step: at most 1, so that one of the two directions stays within [-1, 1]."""
+    """Largest step of a code: at most 1, so that one direction stays within [-1, 1]."""
 
     @property
     def angles(self) -> list[int]:
-        """Codes of which -1 and 1 are the same."""
+        """Codes for which -1 and 1 are the same value."""
         return [*self.circular, *self.polar]
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class CodeConfig:
 def draw_pairs(
     config: CodeConfig, count: int, device: torch.device, rng: torch.Generator, step: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes c (B, n) in [-1, 1], c' that differs from c in one open dimension each, which: (B,)."""
+    """Codes c (B, n) in [-1, 1], c' with one open dimension of each changed, and which: (B,)."""
     codes = uniform((count, config.latent_dim), device, rng)
     for code, kinds in config.categories.items():
         kind = torch.randint(kinds, (count,), generator=rng, device=device)
@@ -120,10 +120,10 @@ def draw_neighbours(
     rng: torch.Generator,
     step: int,
 ) -> Tensor:
-    """Inputs of G (A, n + m) -> (2 A, n + m): all changed in one open code each, then in another.
+    """Inputs of G (A, n + m) -> (2 A, n + m): each changed in one open code, then each in another.
 
-    By a change as in a pair where `small_step` is None or the code has categories, else by such a
-    step in either direction, which may lead out of [-1, 1].
+    The change is one as in a pair where `small_step` is None or the code has categories, else such
+    a step in either direction, which may lead out of [-1, 1].
     """
     choice = torch.tensor(open_codes(config, step), device=inputs.device)
     count, n = len(inputs), len(choice)
@@ -154,7 +154,7 @@ def reach_of(config: CodeConfig, code: int, step: int) -> float:
 
 
 def settled_codes(config: CodeConfig, step: int) -> list[int]:
-    """The codes that were open when the latest ones began to open; none before any have."""
+    """The codes that were open when the latest ones began to open; empty until some begin to."""
     since = []
     for code in range(config.latent_dim):
         closed = [when for when, reach in config.opening.get(code, {}).items() if reach == 0.0]
@@ -164,7 +164,7 @@ def settled_codes(config: CodeConfig, step: int) -> list[int]:
 
 
 def seen_columns(config: CodeConfig, codes: Sequence[int]) -> list[int]:
-    """Where `embed` puts these codes: a circular one has its sine, too."""
+    """The columns in which `embed` puts these codes; a circular one has a second, for its sine."""
     sines = enumerate(config.circular, start=config.latent_dim)
     return [*codes, *(column for column, code in sines if code in codes)]
 
@@ -186,8 +186,8 @@ def ranges(config: CodeConfig, step: int, device: torch.device) -> Tensor:
 def embed(config: CodeConfig, codes: Tensor) -> Tensor:
     """Codes, with or without noise, (B, n + m) -> what networks see of them, (B, n + k + m).
 
-    Of each of the k circular codes the cosine, in its place, and the sine, after all codes. Of a
-    polar pair x in the place of the angle and y in that of the radius.
+    The cosine of each of the k circular codes takes its place, and the sine comes after all codes.
+    Of a polar pair, x takes the place of the angle and y that of the radius.
     """
     seen, n = codes, config.latent_dim
     for angle, radius in config.polar.items():
@@ -219,10 +219,10 @@ def unembed(config: CodeConfig, seen: Tensor) -> Tensor:
 
 
 def within_range(config: CodeConfig, seen: Tensor, reach: Tensor) -> Tensor:
-    """The nearest to what E gives, (B, n + k), that G is given: codes within +-reach, or on a
+    """What E gives, (B, n + k), moved to the nearest that G is given: codes within +-reach, or on a
     circle of that radius, or in a disc of it.
 
-    reach: what `ranges` gives, of which the last m are not looked at.
+    reach: what `ranges` gives, (n + k + m,); the last m are not used.
     """
     reach = reach[: seen.shape[1]]
     within = seen.clamp(-reach, reach)
@@ -249,7 +249,7 @@ def _put(codes: Tensor, columns: list[int], *values: Tensor) -> Tensor:
 
 
 def uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:
-    """U[-1, 1]."""
+    """Independent samples of U[-1, 1]."""
     return torch.rand(shape, generator=rng, device=device) * 2.0 - 1.0
 
 

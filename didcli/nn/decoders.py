@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from didcli.nn.networks import CLASSIC_CHANNELS, HIDDEN, SLOPE, Family, activation, fold_side, mlp
 
 CELLS = 16
-"""Of the grid whose cells are unfolded into pixels, in each direction."""
+"""Cells in each direction of the grid that is unfolded into pixels."""
 
 
 def image_decoder(
@@ -27,7 +27,7 @@ def image_decoder(
     smooth: bool = False,
     leak: float = 1.0,
 ) -> nn.Module:
-    """Of a family. `classic` takes no notice of `width`, `stem` and `classic` none of `smooth`.
+    """The decoder of a family. `classic` ignores `width`; `stem` and `classic` ignore `smooth`.
 
     leak: the slope of the output outside [0, 1].
     """
@@ -127,8 +127,8 @@ class BroadcastDecoder(nn.Module):
 
 
 class PyramidDecoder(nn.Module):
-    """As `BroadcastDecoder`, at less than half of the cost: on a grid of 8x8 cells, each of which
-    becomes 2x2 before they see their neighbours.
+    """A `BroadcastDecoder` at less than half of the cost: it works on a grid of 8x8 cells, each of
+    which becomes 2x2 before they see their neighbours.
 
     In colour a cell has twice as many features. DiD on 3DShapes, MIG after 500 steps: .01 and .03
     with as many as for grey images, .16 to .17 with twice as many (three runs), .18 with
@@ -145,7 +145,7 @@ class PyramidDecoder(nn.Module):
         grid = _positions(self.side).flatten(2).squeeze(0).T.contiguous()
         self.register_buffer("grid", grid, persistent=False)  # (64, 2)
         features = 4 * width if image_shape[0] == 1 else 8 * width
-        # By cell: matrix products, which are faster than convolutions of 1x1.
+        # Computed cell by cell as matrix products, which are faster than convolutions of 1x1.
         self.of_codes = nn.Linear(inputs, features)
         self.of_positions = nn.Linear(2, features, bias=False)
         self.cells = nn.Sequential(
@@ -170,7 +170,7 @@ def _quarter(cells: Tensor, side: int) -> Tensor:
 
 
 class LeakyClamp(nn.Module):
-    """x within [0, 1]; beyond, the excess times `leak`.
+    """x within [0, 1]; beyond, the nearer end and `leak` times the excess.
 
     Black and white then need no exact value to be even, and an edge is a steep slope, which a
     linear output would have to end just so. A clamp alone would have no gradient beyond.
@@ -185,7 +185,7 @@ class LeakyClamp(nn.Module):
 
 
 class Blur(nn.Module):
-    """Every channel averaged with its neighbours, 1:2:1 in either direction: (B, C, S, S)."""
+    """Every pixel averaged with its neighbours, 1:2:1 in either direction: (B, C, S, S)."""
 
     kernel: Tensor
 
@@ -210,7 +210,7 @@ def _positions(cells: int) -> Tensor:
 def _unfold(
     features: int, image_shape: tuple[int, int, int], *, smooth: bool = False
 ) -> list[nn.Module]:
-    """From (B, features, 16, 16) to (B, *image_shape); `smooth` ends with a blur."""
+    """Layers from (B, features, 16, 16) to (B, *image_shape); `smooth` ends them with a blur."""
     channels, size, _ = image_shape
     fold = fold_side(size)
     last = nn.Conv2d(features, channels * fold**2, 3, padding=1)
@@ -221,7 +221,7 @@ def _unfold(
 
 
 def _start_even(unfolded: nn.Conv2d, fold: int) -> None:
-    """Let all pixels of a block start alike: no grid of blocks but what training draws.
+    """Let all pixels of a block start alike, so that only training can draw a grid of blocks.
 
     Aitken et al. 2017, https://arxiv.org/abs/1707.02937
     """

@@ -15,7 +15,7 @@ class Sizes:
     """How many images of each kind a step takes, in this process."""
 
     fakes: int
-    """B. The first of them are the first images of pairs, and anchors."""
+    """B. The first ones serve as the first images of pairs, and as anchors."""
     pairs: int
     """P, each with a second image that differs in one dimension."""
     anchors: int
@@ -28,14 +28,14 @@ class Draw(NamedTuple):
     """This process's share of what was drawn for the batch of all of them."""
 
     inputs: Tensor
-    """Of G, (B + P, n + k + m), or (B + P + 2 A, n + k + m): fakes, then second images, then the
-    neighbours that are not fakes."""
+    """Inputs of G, (B + P, n + k + m), or (B + P + 2 A, n + k + m): fakes, then second images, then
+    the neighbours that are not fakes."""
     codes: Tensor
-    """Of the fakes, as E shall give them: (B, n + k)."""
+    """Codes of the fakes, as E should give them: (B, n + k)."""
     changed: Tensor
     """The dimension in which each pair of all processes differs: (W P,)."""
     neighbours: slice
-    """Where the inputs have the neighbours: of every anchor one, then of every anchor another."""
+    """Rows of `inputs` that are neighbours: one of every anchor, then another of every anchor."""
     reach: Tensor
     """How far from 0 each input reaches: (n + k + m,)."""
 
@@ -48,12 +48,13 @@ def draw(
     rng: torch.Generator,
     step: int,
 ) -> Draw:
-    """A change of a code by `small_step` makes neighbours, or if it is None one as in pairs.
+    """Draw the inputs of G for a step. Neighbours come from changing one code by `small_step`, or,
+    if it is None, as in pairs.
 
     In the latter case the neighbours are the last 2 A of the fakes: 3 A must not be above B, nor P
-    above B - 2 A. Their codes follow the law of all codes, but for steps of an interval, which turn
+    above B - 2 A. Their codes follow the law of all codes, except that a step in an interval turns
     back at its ends: there are fewer near these. Small steps would leave a batch with less to see,
-    and their neighbours are drawn besides.
+    so their neighbours are drawn in addition to it.
     """
     processes = parallel.processes()
     fakes, pairs, anchors = (

@@ -24,7 +24,7 @@ from didcli.nn.steps import adam, descend, evaluating, frozen
 FEATURES = 128
 """Units of every hidden fully connected layer."""
 INITIAL_SD = 0.02
-"""Of the published initial weights."""
+"""Standard deviation of the published initial weights."""
 MOMENTUM = 0.1
 """Share of the batch in batch norm's running statistics."""
 
@@ -38,9 +38,9 @@ class InfoGanConfig:
     """The settings of InfoGAN; the defaults are those of InfoGAN-CR's authors for dSprites."""
 
     latent_dim: Count = 5
-    """n, the codes c, which Q recovers; uniform, as there are no categorical ones."""
+    """n, the number of codes c, which Q recovers; all are uniform, none categorical."""
     noise_dim: Size = 5
-    """m, the dimensions of z, which Q does not look at."""
+    """m, the number of dimensions of z, which Q does not look at."""
     information: Weight = 0.05
     """Weight of -E[ log q(c|x) ], in the loss of G and in that of D and Q."""
     networks: Family = "classic"
@@ -50,10 +50,10 @@ class InfoGanConfig:
     """Channels of the first convolution of each network (not `classic`)."""
     lr_generator: Rate = 1e-3
     lr_discriminator: Rate = 2e-3
-    """Of D and Q."""
+    """Learning rate of D and Q."""
     beta1: Momentum = 0.5
     beta2: Momentum = 0.999
-    """Of Adam, for all networks."""
+    """Decay of Adam's second moment, as beta1 is of its first, for all networks."""
     generator_steps: Count = 2
     """Updates of G in a training step, on the same codes; D and Q have one."""
 
@@ -129,7 +129,7 @@ class InfoGan(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """The noise z is held at 0, its mean."""
+        """Images of codes, with the noise z held at 0, its mean."""
         z = codes.new_zeros((len(codes), self.config.noise_dim))
         with evaluating(self.g):
             images: Tensor = self.g(torch.cat((codes, z), dim=1))
@@ -213,8 +213,8 @@ def critic_trunk(image_shape: tuple[int, int, int], *, width: int, family: Famil
 
 
 def spectrally_normal(module: Module) -> Module:
-    """Divide the weights of its convolutions and fully connected layers by their largest singular
-    value, estimated by one power iteration a forward pass in training mode. In place.
+    """Divide the weights of a module's convolutions and fully connected layers by their largest
+    singular value, estimated by one power iteration a forward pass in training mode. In place.
 
     Miyato et al. 2018, https://arxiv.org/abs/1802.05957
     """

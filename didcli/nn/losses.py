@@ -111,11 +111,11 @@ def pairwise_contrast(embeddings: Tensor, labels: Tensor, *, attract: bool) -> T
 def squared_cosine(first: Tensor, second: Tensor) -> Tensor:
     """E[cos^2] of the angle between differences of images, 0 where they are orthogonal.
 
-    Of what two dimensions of a generator change in one image: a dimension that moves the object a
-    little while it reshapes it overlaps with the one that moves it. The direction of a change does
-    not count. Over pixels, where Wei et al. 2021, https://arxiv.org/abs/2108.07668, take Jacobians
-    of a generator's layers. first, second: (B, C, H, W). Returns a scalar in [0, 1]; a difference
-    of 0 counts 0.
+    The differences are what two dimensions of a generator change in one image: a dimension that
+    moves the object a little while it reshapes it overlaps with the one that moves it. The sign of
+    a change does not count. The cosine is over pixels, where Wei et al. 2021,
+    https://arxiv.org/abs/2108.07668, take Jacobians of a generator's layers.
+    first, second: (B, C, H, W). Returns a scalar in [0, 1]; a difference of 0 counts 0.
     """
     return F.cosine_similarity(first.flatten(1), second.flatten(1), dim=1, eps=1e-3).square().mean()
 
@@ -129,7 +129,7 @@ def changed_places(changes: Tensor) -> Tensor:
 
 
 def shared_pixels(first: Tensor, second: Tensor) -> Tensor:
-    """E[cos] of the angle between where two differences of images are: 0 where no pixel has both.
+    """E[cos] of the angle between the places of two differences of images: 0 if they share none.
 
     first, second: (B, L), what `changed_places` says of them. Returns a scalar in [0, 1]; a
     difference of 0 counts 0.
@@ -144,9 +144,9 @@ def unevenness(places: Tensor, chords: Tensor) -> Tensor:
     to an image goes round a circle, and not to and fro. places: (P, L), what `changed_places` says
     of each change, v. chords: (P, k), how far apart its ends are on the circle of each of k angles,
     q: above 0 for one of them, or for none, and then the change does not count. e is a change of
-    .016 in every pixel: a mean that is hardly to be seen is not to be divided by. Returns a scalar
-    >= 0, without a unit where changes are large. Ours, after the comparison of differences made by
-    one dimension in Zhang et al. 2025, https://arxiv.org/abs/2502.03123
+    .016 in every pixel, so that nothing is divided by a mean that can hardly be seen. Returns a
+    scalar >= 0, without a unit where changes are large. Ours, after the comparison of differences
+    made by one dimension in Zhang et al. 2025, https://arxiv.org/abs/2502.03123
     """
     total = places.new_zeros(())
     for chord in chords.unbind(dim=1):

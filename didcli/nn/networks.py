@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 Family = Literal["pyramid", "broadcast", "stem", "classic"]
 SLOPE = 0.2
-"""Of the leaky ReLUs, which every family but `classic` has."""
+"""Negative slope of the leaky ReLUs, which every family but `classic` has."""
 CLASSIC_CHANNELS = (32, 32, 64, 64)
 HIDDEN = 256
 """Units of the hidden fully connected layer of encoders and of upsampling decoders."""

@@ -18,7 +18,7 @@ class InstanceNoise:
     def __call__(self, images: Tensor) -> Tensor:
         if self.sd == 0:
             return images
-        # Laid out in memory as the images are: that decides which number goes to which pixel.
+        # Laid out in memory like the images: the layout decides which number goes to which pixel.
         # Drawn in one line of memory: several times faster than into a tensor with strides.
         size = (len(images) * parallel.processes(), *images.shape[1:])
         line = images.new_empty(math.prod(size)).normal_(0.0, self.sd, generator=self.rng)

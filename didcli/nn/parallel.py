@@ -1,7 +1,7 @@
 """One training step by several processes, each with its share of the batch.
 
 Every process holds the same weights and draws the same random numbers, for the whole batch, of
-which it takes its share: a step does not depend on how many processes there are, but for the
+which it takes its share: a step does not depend on how many processes there are, except for the
 rounding of sums. Losses that are means over images need no more, as `descend` averages gradients
 over the processes; what looks at the whole batch gathers it first. Without a process group there
 is one process, and nothing here does anything.
@@ -23,7 +23,7 @@ Rows = TypeVar("Rows", Tensor, NDArray[np.int64])
 
 
 def processes() -> int:
-    """How many take part in this step."""
+    """How many processes take part in this step."""
     together = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if together else 1
 
@@ -87,9 +87,9 @@ def moments(images: Tensor) -> tuple[Tensor, Tensor]:
 def average_gradients(optimisers: Iterable[torch.optim.Optimizer]) -> None:
     """Replace the gradient of each weight by its mean over processes.
 
-    By hand and not by DistributedDataParallel: that hooks one forward and one backward pass of one
-    module, where a step here calls parts of several, several times, freezes some, and takes second
-    derivatives (a gradient penalty), which go by its hooks unseen. One message for all weights.
+    Done by hand: DistributedDataParallel hooks one forward and one backward pass of one module,
+    but a step here calls parts of several, several times, freezes some, and takes second
+    derivatives (a gradient penalty), which its hooks miss. One message carries all gradients.
     """
     if processes() == 1:
         return
@@ -116,7 +116,7 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
     """
 
     def _check_input_dim(self, values: Tensor) -> None:
-        """Any number of dimensions will do."""
+        """Accept any number of dimensions."""
 
     def forward(self, values: Tensor) -> Tensor:
         if processes() == 1 or not self.training:
@@ -136,7 +136,7 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         return (x * scale.view(per_channel) + shift.view(per_channel)).to(values.dtype)
 
     def _move(self, centre: Tensor, variance: Tensor, count: int) -> None:
-        """The running statistics, of which the variance is divided by count - 1."""
+        """Move the running statistics towards these, the variance as divided by count - 1."""
         momentum = cast("float", self.momentum)
         self.get_buffer("running_mean").lerp_(centre, momentum)
         self.get_buffer("running_var").lerp_(variance * (count / (count - 1)), momentum)
@@ -163,7 +163,7 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def _in_contact() -> Iterator[None]:
-    """Within: waiting for the others ends in a DidError when one of them is gone."""
+    """Make waiting for the others within the block end in a DidError when one of them is gone."""
     try:
         yield
     except RuntimeError as error:

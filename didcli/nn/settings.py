@@ -5,7 +5,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Lt
 
 LARGEST = 100_000
-"""Of sizes: a mistyped one is refused before it takes all memory."""
+"""Largest size or count: a mistyped one is refused before it takes all memory."""
 
 Weight = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(1), Le(LARGEST)]

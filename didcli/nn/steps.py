@@ -12,7 +12,7 @@ from didcli.nn import parallel
 def descend(loss: Tensor, optimisers: Collection[torch.optim.Optimizer]) -> None:
     """One step of each optimiser along the gradient of `loss`, a scalar.
 
-    Of the mean of `loss` over processes, where there are several: see `didcli.nn.parallel`.
+    The gradient is that of the mean of `loss` over processes, if several: see `didcli.nn.parallel`.
     """
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
@@ -24,10 +24,10 @@ def descend(loss: Tensor, optimisers: Collection[torch.optim.Optimizer]) -> None
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Within: batch norm uses its running statistics, and no buffer moves.
+    """Make batch norm use its running statistics within the block, and move no buffer.
 
-    A method needs it whose networks have such layers, as `encode` and `decode` may be called
-    between two steps and must neither depend on their batch nor change what training does next.
+    A method whose networks have such layers needs it: `encode` and `decode` may be called between
+    two steps, and must neither depend on their batch nor change what training does next.
     """
     training = module.training
     module.eval()
@@ -51,7 +51,7 @@ def scale_rates(optimisers: Iterable[torch.optim.Optimizer], factor: float) -> N
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Within: gradients flow through the module to its input, none are computed for its weights."""
+    """Compute no gradients for the module's weights within the block; they flow on to its input."""
     module.requires_grad_(False)
     try:
         yield

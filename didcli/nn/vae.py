@@ -15,7 +15,7 @@ from didcli.nn.steps import adam, descend
 from didcli.nn.vae_losses import bernoulli_nll, gaussian_kl
 
 CODE_RANGE = (-2.0, 2.0)
-"""Of traversals: 95 % of the prior N(0, 1)."""
+"""Range of traversals: 95 % of the prior N(0, 1)."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class VaeConfig:
     Locatello et al. 2019, https://arxiv.org/abs/1811.12359"""
 
     latent_dim: Count = 10
-    """D, the codes."""
+    """D, the number of codes."""
     networks: Family = "classic"
     width: Count = 32
     """Channels of the first convolution of each network (not `classic`)."""
     lr: Rate = 1e-4
-    """Of Adam, for encoder and decoder."""
+    """Learning rate of Adam, for encoder and decoder."""
     beta1: Momentum = 0.9
     beta2: Momentum = 0.999
 
@@ -50,7 +50,7 @@ scalars to log. Posterior and KL are of this process's share of the batch."""
 class Vae(nn.Module):
     """Encoder e, decoder g; minimises  -log p(x|z) + regulariser.
 
-    With the KL itself as the regulariser that is the negative ELBO.
+    With the KL itself as the regulariser, that is the negative ELBO.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Vae(nn.Module):
     def update(
         self, images: Tensor, rng: torch.Generator, step: int
     ) -> tuple[Posterior, dict[str, Tensor]]:
-        """As `train_step`; also the posterior before the update, detached."""
+        """Take a training step; return the posterior before it, detached, and scalars to log."""
         posterior = sample_posterior(self.e(images), rng)
         reconstruction = bernoulli_nll(self.g(posterior.codes), images)
         kl = gaussian_kl(posterior.mean, posterior.log_var)
@@ -96,7 +96,10 @@ class Vae(nn.Module):
 
 
 def sample_posterior(parameters: Tensor, rng: torch.Generator) -> Posterior:
-    """parameters: (B, 2 D), means and then log variances. The sample is differentiable in them."""
+    """The posterior, with one sample that is differentiable in its parameters.
+
+    parameters: (B, 2 D), means and then log variances.
+    """
     mean, log_var = parameters.chunk(2, dim=1)
     size = (len(mean) * parallel.processes(), mean.shape[1])
     noise = parallel.share(torch.randn(size, generator=rng, device=mean.device))

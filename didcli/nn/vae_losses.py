@@ -65,8 +65,8 @@ def total_correlation(log_density: Tensor, log_weights: Tensor) -> Tensor:
 def minibatch_log_weights(log_density: Tensor) -> Tensor:
     """log w of minibatch-weighted sampling, (B, B), for `log_density` of shape (B, B, D).
 
-    w_ij = 1/B for all i and j: q(z) is taken for that of the batch. The paper has 1/(N B), for N
-    images of the dataset, a lower bound on log q(z); that adds (D - 1) log N to TC, a constant
+    w_ij = 1/B for all i and j: the batch stands for the dataset in q(z). The paper has 1/(N B), for
+    N images of the dataset, a lower bound on log q(z); that adds (D - 1) log N to TC, a constant
     that moves no gradient. disentanglement_lib leaves out both N and B.
     Chen et al. 2018, equation 5 and appendix C.1, https://arxiv.org/abs/1802.04942
     """

@@ -1,4 +1,4 @@
-"""Where rays meet simple solids.
+"""Intersections of rays with simple solids.
 
 Rays are an origin and a direction, (..., 3) each, shapes that broadcast against each other. Every
 function returns `Hits`: the nearest point of entry in front of the origin. Directions need not
@@ -20,16 +20,16 @@ _NEAREST = 1e-6
 
 @dataclass(frozen=True)
 class Hits:
-    """Where rays enter a solid."""
+    """Points at which rays enter a solid."""
 
     distance: Scalars
-    """(...), infinite for a ray that misses."""
+    """(...) distances, infinite for a ray that misses."""
     normal: Vectors
-    """(..., 3), pointing outwards, of unit length; without meaning for a ray that misses."""
+    """(..., 3) normals, pointing outwards, of unit length; meaningless for a ray that misses."""
 
 
 def nearest(first: Hits, *others: Hits) -> Hits:
-    """What rays meet first."""
+    """The hits that rays meet first."""
     for other in others:
         closer = other.distance < first.distance
         first = Hits(
@@ -55,7 +55,7 @@ def box(origin: Vectors, direction: Vectors, low: Vectors, high: Vectors) -> Hit
 
 
 def sphere(origin: Vectors, direction: Vectors, centre: Vectors, radius: float) -> Hits:
-    """centre: (3,)."""
+    """A sphere about `centre`, (3,)."""
     start = origin - centre
     entry, meets = _quadratic(
         _dot(direction, direction), _dot(start, direction), _dot(start, start) - radius**2

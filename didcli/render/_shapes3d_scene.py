@@ -1,7 +1,7 @@
 """The room of 3DShapes: what its rays meet, and the light there.
 
 Lengths are in units of the height of the camera. The object stands at the origin; x points right,
-y away from the camera while that has not turned, z up. The light is MuJoCo's, which drew the
+y away from the camera while it has not turned, z up. The light is MuJoCo's, which drew the
 originals: ambient light, a headlight of parallel rays, and a spot light whose axis and falloff
 turn out to be its defaults. Numbers without a reason next to them were fitted.
 """
@@ -41,7 +41,7 @@ _SPOT_POSITION = np.array([-1.97, 0.44, 9.98])
 _SPOT_AXIS = np.array([0.0, 0.0, -1.0])
 _SPOT_EXPONENT = 10
 
-# White light off the object, wherever it faces the spot light: of a glossy surface whose highlight
+# White light off the object, wherever it faces the spot light: off a glossy surface whose highlight
 # has no falloff. The round shapes were polygons; a facet as wide as this blurs its edge.
 _GLOSS = 0.12
 _FACET = 0.2
@@ -63,7 +63,7 @@ class View:
     shade: Scalars
     """(H, W), coloured light as a multiple of the material's colour; may exceed 1."""
     gloss: Scalars
-    """(H, W), white light, added to it."""
+    """(H, W), white light, added to `shade` times the colour."""
 
 
 def view(shape: str, scale: float, degrees: float, side: int) -> View:
@@ -99,14 +99,14 @@ class _Room:
     """The room without the object."""
 
     distance: Scalars
-    """(H, W), along the rays of the camera."""
+    """(H, W), distances along the rays of the camera."""
     points: Vectors
-    """(H, W, 3), where they end."""
+    """(H, W, 3), ends of those rays."""
     material: NDArray[np.int64]
     shade: Scalars
-    """As in `View`."""
+    """(H, W), light as in `View`."""
     spot: Scalars
-    """The share of the spot light in `shade`."""
+    """(H, W), the spot light's part of `shade`, before the texture."""
 
 
 @lru_cache(maxsize=15)
@@ -171,7 +171,7 @@ def _steady(normal: Vectors, degrees: float) -> Scalars:
 
 
 def _spot(points: Vectors, normal: Vectors) -> tuple[Scalars, Scalars]:
-    """How much a surface faces the spot light, -1..1, and what light it has from there if free."""
+    """How much a surface faces the spot light, -1..1, and what light it gets if unobstructed."""
     to_light = _SPOT_POSITION - points
     to_light /= np.linalg.norm(to_light, axis=-1, keepdims=True)
     facing: Scalars = np.einsum("...i,...i->...", normal, to_light)
@@ -188,7 +188,7 @@ def _gloss(facing: Scalars, normal: Vectors) -> Scalars:
 
 
 def _texture(points: Vectors, plane: NDArray[np.int64]) -> Scalars:
-    """What the light is multiplied by. plane: (...), 0 for the floor, else as `_NORMALS`."""
+    """Factors of the light, (...). plane: (...), 0 for the floor, else as in `_NORMALS`."""
     x, y = points[..., 0], points[..., 1]
     along = np.select([plane == 1, plane == 2, plane == 3], [x, -y, y])
     # The texture is as wide as it is high, and repeated. (The floor takes some wall's centre here

@@ -26,12 +26,12 @@ SCALES = np.linspace(0.5, 1.0, FACTOR_SIZES[1])
 ORIENTATIONS = np.linspace(0.0, 2 * np.pi, FACTOR_SIZES[2])
 """Radians, anticlockwise as seen. The last is the first again: the published set has both."""
 CENTRES = 15.5 + np.linspace(0.0, 32.0, FACTOR_SIZES[3])
-"""Of the sprite, in pixels from the centre of pixel 0; of x and of y, which points down."""
+"""Centres of the sprite, in pixels from the centre of pixel 0; in x and in y, which points down."""
 
 SIDE = 64
 """Height and width of an image, in pixels."""
 IMAGE_BYTES = SIDE * SIDE // 8
-"""Of a bit-packed image: rows from the top, pixels from the left, most significant bit first."""
+"""Bytes of a bit-packed image: rows from the top, pixels from the left, highest bit first."""
 POSES = prod(FACTOR_SIZES[:3])
 """Combinations of shape, scale and orientation."""
 POSE_IMAGES = prod(FACTOR_SIZES[3:])
@@ -100,7 +100,7 @@ def _fill(vertices: NDArray[np.float64]) -> NDArray[np.uint64]:
     vertices: (V, 2), in pixels from the centre of the sprite. Returns (pos_x, pos_y, row): the
     pixels of a row as the bits of a number, in the order of memory.
     """
-    # From here on whole numbers of subpixels, so that no centre is misjudged by rounding.
+    # Whole numbers of subpixels from here on, so that no centre is misjudged by rounding.
     x, y = np.rint(_SUBPIXELS * (vertices.T[:, np.newaxis] + CENTRES[:, np.newaxis])).astype(
         np.int64
     )  # each (position, V)

@@ -28,7 +28,7 @@ FACTOR_SIZES = (10, 10, 10, 8, 4, 15)
 """Images are numbered in this order, orientation fastest."""
 
 HUES = np.linspace(0.0, 1.0, 10, endpoint=False)
-"""Of floor, walls and object, in turns; saturation and value are 1."""
+"""Hues of floor, walls and object, in turns; saturation and value are 1."""
 SCALES = np.linspace(0.75, 1.25, FACTOR_SIZES[3])
 SHAPES = ("cube", "cylinder", "sphere", "capsule")
 ORIENTATIONS = np.linspace(-30.0, 30.0, FACTOR_SIZES[5])
@@ -71,11 +71,11 @@ class _Part:
     rows: slice
     """Rows of the image that the material can touch."""
     values: slice
-    """Of the numbers of the pose."""
+    """Range of the part among the numbers of the pose."""
 
 
 def _layout() -> tuple[_Part, ...]:
-    """Parts one after the other: a plane for each level, or of the sky for each channel."""
+    """Parts, one after the other: a plane for each level, or, for the sky, for each channel."""
     planes = {FLOOR: len(LEVELS), WALL: len(LEVELS), OBJECT: len(LEVELS), SKY: 3}
     rows = {FLOOR: slice(34, 64), WALL: slice(10, 48), OBJECT: slice(4, 62), SKY: slice(0, 25)}
     sizes = [planes[each] * SIDE * (rows[each].stop - rows[each].start) for each in planes]
@@ -89,7 +89,7 @@ def _layout() -> tuple[_Part, ...]:
 _PARTS = _layout()
 _POSE_VALUES = _PARTS[-1].values.stop
 POSE_BYTES = 2 * _POSE_VALUES
-"""Of a pose in a table: little-endian numbers of 16 bits."""
+"""Bytes of a pose in a table: little-endian numbers of 16 bits."""
 
 
 def blocks() -> Iterator[NDArray[np.uint8]]:
@@ -126,7 +126,7 @@ def compose(table: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uin
 
 
 def _planes(seen: View, material: int) -> NDArray[np.float32]:
-    """(planes, H, W), 0..1: light from one material at each level, or of the sky in each channel.
+    """(planes, H, W), 0..1: light from one material at each level, or from the sky in each channel.
 
     OpenGL cuts off light above 1 before anything else happens to it.
     """

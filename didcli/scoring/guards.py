@@ -16,7 +16,7 @@ draw the line there."""
 CORRELATED = 0.05
 """Share of a factor's entropy that another one may explain before it is called correlated."""
 OVERLAP = 0.1
-"""Share of test points seen in training that goes without saying."""
+"""Share of test points seen in training above which a note tells of them."""
 
 
 def constant_latents(codes: NDArray[np.float32]) -> NDArray[np.bool_]:

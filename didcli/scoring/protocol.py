@@ -39,9 +39,9 @@ class EvaluationProtocol:
     dci_backend: DciBackend = "exact"
     """`exact`: our own trees. `sklearn`: GradientBoostingClassifier itself."""
     eval_seed: int = 0
-    """Of the random stream that draws the points; each metric starts it afresh."""
+    """Seed of the random stream that draws the points; each metric starts it afresh."""
     eval_seeds: int = 1
-    """Evaluations, with seeds `eval_seed`, `eval_seed + 1` and so on."""
+    """Number of evaluations, with seeds `eval_seed`, `eval_seed + 1` and so on."""
     disjoint: bool = False
     """Draw training and test points from two halves of the table that share no row."""
     threads: int = 1
@@ -52,7 +52,7 @@ class EvaluationProtocol:
 
 
 def deciding(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a protocol as a dict, what decides scores: all but `threads`."""
+    """The entries of a protocol as a dict that decide scores: all but `threads`."""
     return {key: value for key, value in protocol.items() if key != "threads"}
 
 

@@ -27,11 +27,11 @@ class Points:
     """A sample of a table, drawn with replacement."""
 
     rows: NDArray[np.int64]
-    """(n,) where each point comes from."""
+    """(n,) rows of the table that the points come from."""
     codes: NDArray[np.float32]
-    """(n, D)."""
+    """(n, D) codes of the points."""
     factors: NDArray[np.int64]
-    """(n, K)."""
+    """(n, K) factors of the points."""
 
 
 def draw_factors(rng: np.random.RandomState, sizes: Sequence[int], count: int) -> NDArray[np.int64]:

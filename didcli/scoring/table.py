@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from didcli.errors import DataError
 
 MOST_VALUES = 2**14
-"""Of a factor: metrics make tables with a row for each of its values, a column for each of another.
-"""
+"""Most values of a factor: metrics make tables of them, a row for each value of one factor and a
+column for each of another."""
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,17 @@ class CodeTable:
     """N rows of D codes and K factors. `code_table` builds and checks one."""
 
     codes: NDArray[np.float32]
-    """(N, D), finite, D >= 2."""
+    """(N, D) codes, finite, D >= 2."""
     factors: NDArray[np.int64]
-    """(N, K), each column counted from 0, K >= 2."""
+    """(N, K) factors, each column counted from 0, K >= 2."""
     factor_sizes: tuple[int, ...]
     """Number of values of each factor, all above 1."""
     factor_names: tuple[str, ...]
     dropped_factors: tuple[str, ...]
     """Names of the factors left out because they take one value."""
     row_of_rank: NDArray[np.int64] | None
-    """On a complete grid, the row of each combination of factors, by its rank in mixed radix with
-    the last factor fastest. None where a combination is missing or comes twice."""
+    """Row of each combination of factors on a complete grid, by its rank in mixed radix with the
+    last factor fastest. None where a combination is missing or comes twice."""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -154,11 +154,11 @@ def _checked_factors(factors: NDArray[np.generic], rows: int) -> NDArray[np.int6
 
 
 def _whole(values: NDArray[np.generic], what: str) -> NDArray[np.int64]:
-    """Raises DataError for other than booleans, whole numbers, and floats that are whole."""
+    """The values as int64. Raises DataError unless they are booleans, integers or whole floats."""
     whole = None
     if values.dtype.kind in "biuf":
-        # The range is looked at first: a conversion makes any number of NaN and of what is beyond.
-        # As Python's numbers, because 2^63 is beyond float16.
+        # The range is checked first: a conversion turns NaN, and what is beyond, into any number.
+        # It is checked in Python's numbers, because 2^63 is beyond float16.
         low, high = values.min(initial=0).item(), values.max(initial=0).item()
         if low >= -(2**63) and high < 2**63:
             whole = values.astype(np.int64)

@@ -27,7 +27,7 @@ SNIFFED = 512
 """Bytes looked at to tell a web page from data."""
 
 OnProgress = Callable[[int, int | None], object]
-"""(bytes that are here, bytes in all where known)."""
+"""Called with the bytes that are here, and the bytes in all where known."""
 
 _CERTIFICATE = (
     "Check the clock of this machine; behind a proxy that opens TLS, name its certificates: "
@@ -59,12 +59,12 @@ class AttemptError(Exception):
 
 @dataclass(frozen=True)
 class Exchange:
-    """Asks `source` for the bytes that `part` has not yet."""
+    """Asks `source` for the bytes that `part` does not have yet."""
 
     source: Source
     part: Part
     timeouts: tuple[float, float]
-    """Seconds: for the connection, and without a single byte."""
+    """Most seconds to wait: for the connection, and without a single byte."""
     on_progress: OnProgress
 
     def run(self, session: requests.Session) -> bool:
@@ -99,7 +99,7 @@ class Exchange:
             raise AttemptError(_reason(error), answered=False) from error
 
     def _start_of(self, response: requests.Response, have: int) -> int:
-        """Where in the file the body begins: at 0, or at `have`."""
+        """Position in the file at which the body begins: 0, or `have`."""
         status = response.status_code
         if status == 200:
             return 0

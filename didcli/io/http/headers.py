@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True)
 class Entity:
-    """Whose bytes a part holds; what it takes to ask for the rest of the very same ones."""
+    """Identity of the bytes in a part: what it takes to ask for the rest of the very same ones."""
 
     url: str
     etag: str | None
@@ -20,7 +20,7 @@ class Entity:
 
     @property
     def validator(self) -> str | None:
-        """For If-Range, which must not carry a weak tag."""
+        """Value for If-Range, which must not carry a weak tag."""
         strong = self.etag is not None and not self.etag.startswith("W/")
         return self.etag if strong else self.last_modified
 
@@ -38,7 +38,7 @@ class Entity:
 
 
 def range_headers(have: int, entity: Entity | None) -> dict[str, str]:
-    """What asks for the bytes from `have` on, but for all of them if the content has changed."""
+    """Headers that ask for the bytes from `have` on, or for all if the content has changed."""
     if have == 0:
         return {}
     condition = {"If-Range": entity.validator} if entity and entity.validator else {}
@@ -70,7 +70,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def announced_size(headers: Mapping[str, str], start: int) -> int | None:
-    """The size of the whole file by the Content-Length of what is left of it from `start` on."""
+    """The size of the whole file, from the Content-Length of what is left of it after `start`."""
     length = headers.get("Content-Length", "")
     return start + int(length) if length.isdecimal() else None
 

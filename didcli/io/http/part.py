@@ -22,7 +22,7 @@ class Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def entity(self) -> Entity | None:
-        """None when it is not known whose bytes these are: then they are of no use."""
+        """Identity of the bytes; None when it is not known: then they are of no use."""
         try:
             return Entity(**json.loads(self.sidecar.read_text("utf-8")))
         except (FileNotFoundError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Where a file is fetched from: its publisher, or a mirror that the user names."""
+"""The source of a file to fetch: its publisher, or a mirror that the user names."""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MIRROR_VARIABLE = "DID_MIRROR"
 """Base URL of a mirror: NAME is then fetched from $DID_MIRROR/NAME, and checked all the same."""
 
 LARGEST_OF_UNKNOWN_SIZE = 32 * 2**30
-"""Bytes. An endless answer must not fill the disk; no set here is nearly as large."""
+"""Most bytes taken: an endless answer must not fill the disk; no set here is nearly as large."""
 
 MIRROR_HINT = f"fetch from a mirror: {MIRROR_VARIABLE}=https://mirror.example/data"
 LATER_HINT = f"Try again later, or {MIRROR_HINT}"
@@ -19,14 +19,14 @@ LATER_HINT = f"Try again later, or {MIRROR_HINT}"
 
 @dataclass(frozen=True)
 class Source:
-    """A file, and the URL that it is asked of."""
+    """A file, and the URL that it is fetched from."""
 
     file: RemoteFile
     url: str
 
     @classmethod
     def of(cls, file: RemoteFile) -> "Source":
-        """Raises UsageError where $DID_MIRROR is not a URL."""
+        """`file` at the mirror, else its publisher. Raises UsageError if $DID_MIRROR is no URL."""
         mirror = os.environ.get(MIRROR_VARIABLE)
         if not mirror:
             return cls(file, file.url)
@@ -39,7 +39,7 @@ class Source:
 
     @property
     def shown_url(self) -> str:
-        """Without the name and the password that the URL of a mirror may hold."""
+        """The URL without the user name and the password that one of a mirror may hold."""
         parts = urlsplit(self.url)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 

@@ -34,14 +34,14 @@ class Patience:
     tries: int = 6
     """Failures in a row, without a byte more than before, after which it gives up."""
     tries_without_answer: int = 3
-    """The same while no server has answered at all: then there is most likely no network."""
+    """Failures in a row while no server has answered: then there is most likely no network."""
     first_wait: float = 1.0
     """Seconds before the second try; doubled for each one after that."""
     longest_wait: float = 60.0
-    """Seconds; bounds the doubling, and what a server may ask for by Retry-After."""
+    """Most seconds between tries: bounds the doubling, and what Retry-After may ask for."""
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
-    """Seconds without a single byte."""
+    """Most seconds without a single byte."""
     sleep: Callable[[float], object] = field(default=time.sleep, repr=False)
 
     def wait(self, failures: int) -> float:
@@ -84,7 +84,7 @@ class ResumableDownloader:
         self.part.finish(Path(output_file))
 
     def _problem(self) -> str | None:
-        """What is wrong with the part. Whether another copy is whole, its reader has to say."""
+        """What is wrong with the part. Whether another copy is whole, only its reader can tell."""
         if self.file.digests_of_older_copy:
             return None
         return difference(digests(self.part.path), self.file)
@@ -136,7 +136,8 @@ class ResumableDownloader:
         )
 
     def _is_whole_all_the_same(self) -> bool:
-        """Where no size was published, only the digest tells a cut from a length that was a lie."""
+        """Whether the part is whole though an answer failed. Checked only if no size was published:
+        then the digest alone tells a cut from a length that was a lie."""
         if self.file.size is not None or self.part.size() == 0:
             return False
         return difference(digests(self.part.path), self.file) is None
