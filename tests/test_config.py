@@ -6,7 +6,7 @@ import pytest
 
 from didcli import config as settings
 from didcli import registry
-from didcli.engine.runs import settings_of
+from didcli.engine.run_settings import settings_of
 from didcli.errors import UnknownNameError, UsageError
 
 

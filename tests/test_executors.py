@@ -16,7 +16,7 @@ import pytest
 import didcli
 from didcli.config import CONFIG_NAME
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import executors, runs
+from didcli.engine import executors, run_folder
 from didcli.engine.executors import Task, Watcher, command_line, run_locally
 from didcli.errors import UsageError
 
@@ -121,7 +121,7 @@ def test_training_that_is_stopped_saves_and_is_neither_done_nor_failed(told, end
     assert ended == {}
     assert "stopped at step " in (endless.folder / "job.log").read_text()
     assert step_of(endless.folder) > 0
-    with runs.locked(endless.folder):  # nobody is left in it
+    with run_folder.locked(endless.folder):  # nobody is left in it
         pass
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from didcli import registry
 from didcli.cli import app
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import listing, release, reports, runs, traverse
+from didcli.engine import listing, release, reports, run_folder, runs, traverse
 from didcli.errors import RunConflictError, RunError, UsageError
 
 
@@ -84,13 +84,13 @@ def test_scores_of_another_checkpoint_stay_behind(run, tmp_path):
     path.write_text(path.read_text().replace(run.digest, "0" * 64))
     release.release(run, tmp_path / "out")
     assert not (tmp_path / "out" / reports.FILE_NAME).exists()
-    assert "model-index" not in (tmp_path / "out" / runs.CARD_NAME).read_text()
+    assert "model-index" not in (tmp_path / "out" / run_folder.CARD_NAME).read_text()
 
 
 def test_the_card_can_be_read_by_people_and_programs(run, tmp_path):
     scored(run)
     release.release(run, tmp_path / "out")
-    card = (tmp_path / "out" / runs.CARD_NAME).read_text()
+    card = (tmp_path / "out" / run_folder.CARD_NAME).read_text()
     _, front, text = card.split("---\n", 2)
     fields = yaml.safe_load(front)
     assert fields["library_name"] == "didcli"

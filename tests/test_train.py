@@ -17,7 +17,7 @@ from conftest import TINY
 from didcli.config import RunConfig, resolve
 from didcli.data import dsprites
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import reports, runs, train
+from didcli.engine import reports, run_folder, runs, train
 from didcli.engine.setup import Setup, step_generator
 from didcli.errors import DataError, DivergedError, RunError, UsageError
 
@@ -27,7 +27,7 @@ def longer(config: RunConfig, **changes) -> RunConfig:
 
 
 def read_log(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / runs.LOG_NAME).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / run_folder.LOG_NAME).read_text().splitlines()]
 
 
 def checkpoint_bytes(folder) -> bytes:

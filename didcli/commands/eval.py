@@ -154,7 +154,8 @@ def evaluate(
                 table, names, protocol, shuffled=shuffled, on_progress=on_progress
             )
     else:
-        from didcli.engine.runs import find_run, open_run
+        from didcli.engine.run_folder import find_run
+        from didcli.engine.runs import open_run
 
         folder = find_run(given[0] if given else None, runs_dir)
         title = str(folder)

@@ -149,11 +149,11 @@ def _open(
     run: Path | None, threads: int, device: str, runs_dir: Path, quiet: bool
 ) -> "tuple[Path, Run]":
     """The run that is meant, and its folder, named on stderr."""
-    from didcli.engine import runs
+    from didcli.engine import run_folder, runs
     from didcli.engine.device import use_threads
 
     use_threads(threads)
-    folder = runs.find_run(run, runs_dir)
+    folder = run_folder.find_run(run, runs_dir)
     opened = runs.open_run(folder, device)
     options.say(f"run {folder}, step {opened.step}, {opened.device}", quiet)
     return folder, opened

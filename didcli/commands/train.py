@@ -111,7 +111,7 @@ def train(
     # Importing torch takes seconds. Of processes that torchrun starts, the first speaks for all.
     options.say("did train: getting ready ...", quiet or os.environ.get("RANK", "0") != "0")
 
-    from didcli.engine import processes, runs
+    from didcli.engine import processes, run_folder
     from didcli.engine import train as engine
     from didcli.io.progress import Update, progress
 
@@ -119,7 +119,7 @@ def train(
         first = processes.is_first()
         quiet = quiet or not first
         if resume and out is None:
-            out = runs.latest_started(runs_dir)
+            out = run_folder.latest_started(runs_dir)
         flags = _flags(
             method={"name": method},
             data={**_dataset(data), "image_size": image_size, "strict": strict},
@@ -132,13 +132,13 @@ def train(
             },
         )
         resolved = _resolve(preset, config, assignments or [], flags, out if resume else None)
-        made = runs.new_folder(resolved, runs_dir) if out is None and first else None
+        made = run_folder.new_folder(resolved, runs_dir) if out is None and first else None
         folder = Path(processes.from_first(str(out or made)))
         total = resolved.train.steps
 
         with options.data_progress(quiet) as on_data, ExitStack() as shown:
             if made is not None:
-                shown.callback(runs.remove_unused, made)
+                shown.callback(run_folder.remove_unused, made)
             options.say(f"run folder {folder}", quiet)
             update: Update | None = None
             note = ""
@@ -210,14 +210,14 @@ def _resolve(
     Whether the run's checkpoint can go on under them is for the engine to say.
     """
     from didcli import config as settings
-    from didcli.engine import processes, runs
+    from didcli.engine import processes, run_settings
 
     of_file = None
     if file is not None:
         # Of several processes the first one reads it: stdin is there but once.
         text = settings.read_text(file) if processes.is_first() else ""
         of_file = settings.parse_file(processes.from_first(text), file)
-    former = None if resumed is None else runs.read_settings(resumed)
+    former = None if resumed is None else run_settings.read_settings(resumed)
     return settings.resolve(preset, of_file, assignments, flags, base=former)
 
 

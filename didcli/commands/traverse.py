@@ -119,14 +119,14 @@ def traverse(
         _output.check(output, binary=chosen_format is not Format.html, as_json=as_json)
     options.say("did traverse: getting ready ...", quiet)  # importing torch takes seconds
 
-    from didcli.engine import runs
+    from didcli.engine import run_folder, runs
     from didcli.engine import traverse as engine
     from didcli.engine.device import use_threads
 
     use_threads(threads)
     row_numbers = engine.parse_rows(rows) if rows is not None else None
     bounds = engine.parse_range(limits) if limits is not None else None
-    folder = runs.find_run(run, runs_dir)
+    folder = run_folder.find_run(run, runs_dir)
     opened = runs.open_run(folder, device)
     options.say(f"run {folder}, step {opened.step}, {opened.device}", quiet)
     dims = engine.parse_dims(dim or [], opened.latent_dim)

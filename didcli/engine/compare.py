@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from didcli import config as settings
-from didcli.engine import runs
+from didcli.engine import run_folder
 from didcli.engine.comparison_jobs import RUNS_FOLDER, Job, Standing, State, scores_of
 from didcli.engine.comparison_table import Comparison, Scored, compare
 from didcli.engine.executors import Execute, Task, Watcher
@@ -34,7 +34,7 @@ class Failure:
 
     @property
     def log(self) -> Path:
-        return self.job.folder / runs.JOB_LOG_NAME
+        return self.job.folder / run_folder.JOB_LOG_NAME
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -58,7 +58,7 @@ def check_place(out: Path, name: str, folders: Collection[Path] = ()) -> None:
         return
     except OSError as error:
         raise _cannot_make(out, error) from error
-    found -= {runs.LOCK_NAME}
+    found -= {run_folder.LOCK_NAME}
     # A file of that name may be anyone's, unless it lies beside what a comparison makes.
     begun = name == RUNS_NAME or RUNS_FOLDER in found
     if found and not (name in found and (begun or found == {name})):
@@ -84,7 +84,7 @@ def claimed(out: Path, name: str, text: str, folders: Collection[Path] = ()) -> 
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_make(out, error) from error
-    with runs.locked(out):
+    with run_folder.locked(out):
         write_text(out / name, text)
         yield
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from didcli import config as settings
 from didcli.config import RunConfig
-from didcli.engine import runs
+from didcli.engine import run_settings
 from didcli.engine.comparison_spec import Evaluation, Spec, folder_name
 from didcli.engine.reports import FILE_NAME as REPORT_NAME
 from didcli.engine.reports import has_checkpoint, read_report, steps_done, steps_scored
@@ -139,7 +139,7 @@ def _changes(job: Job) -> list[str]:
 def _other_settings(job: Job) -> list[str]:
     free = settings.SAME_RESULT | {"train.steps"}
     try:
-        settings.check_resumable(runs.settings_of(job.folder), job.config, free)
+        settings.check_resumable(run_settings.settings_of(job.folder), job.config, free)
     except UsageError as error:
         return [line.strip() for line in str(error).splitlines()[1:]]
     return []

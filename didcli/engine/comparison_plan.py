@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from didcli.engine import runs, timing
+from didcli.engine import run_folder, timing
 from didcli.engine.comparison_jobs import Standing
 from didcli.errors import DidError
 from didcli.io.columns import aligned
@@ -121,10 +121,10 @@ def _logged(folder: Path, batch_size: int) -> list[float]:
     """Seconds per step of each line of the run's log, in order; lines cut short are left out."""
     seconds = []
     try:
-        lines = (folder / runs.LOG_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+        log = (folder / run_folder.LOG_NAME).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    for line in lines:
+    for line in log.splitlines():
         try:
             seconds.append(batch_size / json.loads(line)["images_per_second"])
         except (ValueError, KeyError, TypeError, ZeroDivisionError):

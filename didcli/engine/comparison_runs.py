@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from didcli import registry
 from didcli.config import REPETITION, RunConfig
-from didcli.engine import runs
+from didcli.engine import run_settings
 from didcli.engine.comparison_jobs import Job
 from didcli.engine.comparison_spec import EvalOptions, Evaluation
 from didcli.engine.reports import FILE_NAME as REPORT_NAME
@@ -131,7 +131,7 @@ def _as_it_is(folder: Path) -> RunConfig:
         raise RunError(
             f"{folder} holds no trained run", hint="did runs lists those that there are."
         )
-    config = runs.settings_of(folder)
+    config = run_settings.settings_of(folder)
     # Not the device it was trained on, which another machine may lack.
     return replace(config, train=replace(config.train, steps=step, device="auto"))
 

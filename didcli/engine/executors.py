@@ -20,7 +20,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 import didcli
-from didcli.engine import runs
+from didcli.engine import run_folder
 from didcli.errors import UsageError
 
 POLL_SECONDS = 0.2
@@ -194,7 +194,7 @@ class _Running:
         code = self._process.returncode if self._process else 0
         if code == 0:
             return None
-        said = _last_error(self.task.folder / runs.JOB_LOG_NAME, self._start_of_log)
+        said = _last_error(self.task.folder / run_folder.JOB_LOG_NAME, self._start_of_log)
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         return f"{how}: {said}" if said else how
 
@@ -222,7 +222,7 @@ class _Running:
             # Not for ever: the command itself says that the folder is in use.
             if time.monotonic() < self._patience and _is_held(self.task.folder):
                 return
-            with (self.task.folder / runs.JOB_LOG_NAME).open("ab") as log:
+            with (self.task.folder / run_folder.JOB_LOG_NAME).open("ab") as log:
                 self._start(self._left.popleft(), log)
         except OSError as error:
             self._not_started = f"cannot be started: {error}"
@@ -259,7 +259,7 @@ def _end(running: Sequence[_Running]) -> None:
 def _is_held(folder: Path) -> bool:
     """Whether a trainer is at work in the folder."""
     try:
-        with FileLock(folder / runs.LOCK_NAME, timeout=0):
+        with FileLock(folder / run_folder.LOCK_NAME, timeout=0):
             return False
     except Timeout:
         return True

@@ -11,7 +11,7 @@ import yaml
 import didcli
 from didcli.config import CONFIG_NAME
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import runs
+from didcli.engine import run_folder, runs
 from didcli.engine.export_model import used_weights
 from didcli.engine.reports import read_report, write_report
 from didcli.errors import RunConflictError, RunError
@@ -31,7 +31,7 @@ def release(run: runs.Run, folder: Path) -> int:
     used = sorted(used_weights(run))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunConflictError(f"{folder} is not empty", hint="Choose a new folder for -o.")
-    runs.claim(folder, resume=False, force=False)
+    run_folder.claim(folder, resume=False, force=False)
     checkpoint = folder / checkpoints.FILE_NAME
     checkpoints.save(
         checkpoint,
@@ -53,7 +53,7 @@ def release(run: runs.Run, folder: Path) -> int:
     report = _report(run, released)
     if report is not None:
         write_report(folder, report)
-    write_text(folder / runs.CARD_NAME, model_card(released, report))
+    write_text(folder / run_folder.CARD_NAME, model_card(released, report))
     return checkpoint.stat().st_size
 
 

@@ -19,7 +19,7 @@ import torch
 import didcli
 from didcli.config import CONFIG_NAME, RunConfig, check_resumable
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import processes, reports, runs
+from didcli.engine import processes, reports, run_folder, run_settings
 from didcli.engine.setup import Setup, set_up
 from didcli.engine.traverse import training_picture
 from didcli.errors import DivergedError, RunError
@@ -102,12 +102,12 @@ def run(
     watcher = watcher or Watcher()
     parallel.check_divisible(config.train.batch_size, "images of a batch (train.batch_size)")
     first = processes.is_first()
-    new = first and runs.claim(out, resume=resume, force=force)
-    with runs.locked(out, new=new) if first else nullcontext():
+    new = first and run_folder.claim(out, resume=resume, force=force)
+    with run_folder.locked(out, new=new) if first else nullcontext():
         former = _former(out) if resume else None
         setup = set_up(config, data_dir, watcher.on_data, as_from=former.source if former else "")
         if force and first:
-            runs.clear(out)
+            run_folder.clear(out)
         first_step = _go_on(out, setup, former) if former else 0
         source = setup.dataset.source
         processes.check_equal(setup.module, f"{first_step} {config.to_dict()} {source}")
@@ -187,7 +187,7 @@ class _Trainer:
         """Begin log.jsonl, or drop the lines of steps that are going to be done again."""
         if not self.first:
             return
-        path = self.out / runs.LOG_NAME
+        path = self.out / run_folder.LOG_NAME
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and step else []
         kept = [line for line in lines if _step_of(line) <= step]
         write_text(path, "".join(f"{line}\n" for line in kept))
@@ -219,7 +219,7 @@ class _Trainer:
     def _write_log(self, **fields: Any) -> None:
         if not self.first:
             return
-        with (self.out / runs.LOG_NAME).open("a", encoding="utf-8") as file:
+        with (self.out / run_folder.LOG_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"schema": 1, **fields, "time": round(time.time(), 3)}) + "\n")
 
     def _check_finite(self, step: int, values: Mapping[str, float]) -> None:
@@ -242,7 +242,7 @@ class _Trainer:
             return
         self.module.eval()
         sheet = training_picture(self.setup.method, self.dataset, self.setup.device)
-        write_bytes(self.out / runs.PICTURE_NAME, pictures.png_bytes(sheet))
+        write_bytes(self.out / run_folder.PICTURE_NAME, pictures.png_bytes(sheet))
         self.module.train()
 
 
@@ -276,7 +276,7 @@ def _go_on(out: Path, setup: Setup, former: checkpoints.Checkpoint) -> int:
     """Put the folder's checkpoint into the method; the number of steps it has done."""
     config, dataset = setup.config, setup.dataset
     # config.yaml may have been changed since.
-    check_resumable(runs.checked_settings(out, former.config, former.versions), config)
+    check_resumable(run_settings.checked_settings(out, former.config, former.versions), config)
     if former.source != dataset.source:
         raise RunError(
             f"{out} was trained on {former.source}, and {dataset.name} here is {dataset.source}",
