@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from didcli.engine import run_folder, traverse
+from didcli.engine import run_folder, traversal_files
 from didcli.errors import RunConflictError, RunError, StorageError
 
 
@@ -46,7 +46,10 @@ def test_clearing_takes_only_what_a_run_wrote(tiny_run, tmp_path):
     shutil.copytree(tiny_run, folder)
     mine = {"notes.txt", "encoder.py", "codes.txt", "traverse.py", "README.md"}
     written = {"eval.png", "encoder.pt2", "codes.csv", "codes-0123456789ab.safetensors"}
-    written |= {traverse.file_name((1, 3), 6, "gif"), traverse.file_name(range(6), 6, "png")}
+    written |= {
+        traversal_files.file_name((1, 3), 6, "gif"),
+        traversal_files.file_name(range(6), 6, "png"),
+    }
     for name in mine | written | {"job.log", ".eval.json.99.tmp"}:
         (folder / name).write_text("text")
     run_folder.clear(folder)

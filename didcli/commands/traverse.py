@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from didcli.commands import _numbers, _output
 from didcli.commands import _options as options
-from didcli.commands import _output
 from didcli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -119,22 +119,22 @@ def traverse(
         _output.check(output, binary=chosen_format is not Format.html, as_json=as_json)
     options.say("did traverse: getting ready ...", quiet)  # importing torch takes seconds
 
-    from didcli.engine import run_folder, runs
+    from didcli.engine import run_folder, runs, traversal_files
     from didcli.engine import traverse as engine
     from didcli.engine.device import use_threads
 
     use_threads(threads)
-    row_numbers = engine.parse_rows(rows) if rows is not None else None
-    bounds = engine.parse_range(limits) if limits is not None else None
+    row_numbers = _numbers.parse_rows(rows) if rows is not None else None
+    bounds = _numbers.parse_range(limits) if limits is not None else None
     folder = run_folder.find_run(run, runs_dir)
     opened = runs.open_run(folder, device)
     options.say(f"run {folder}, step {opened.step}, {opened.device}", quiet)
-    dims = engine.parse_dims(dim or [], opened.latent_dim)
+    dims = _numbers.parse_dims(dim or [], opened.latent_dim)
     values = engine.evenly_spaced(
         *(bounds or opened.code_range), steps if steps is not None else STEPS[chosen_format]
     )
     if output is None:
-        output = str(folder / engine.file_name(dims, opened.latent_dim, chosen_format))
+        output = str(folder / traversal_files.file_name(dims, opened.latent_dim, chosen_format))
         _output.check(output, binary=True)
 
     start = _find_anchors(
@@ -143,7 +143,9 @@ def traverse(
     known = engine.read_knowledge(folder, opened.digest, opened.latent_dim)
     labels = [engine.label(each, known) for each in dims]
     traversal = engine.traverse(opened, dims, values, start.codes)
-    picture = engine.render(traversal, labels, chosen_format, title=engine.title_of(opened))
+    picture = traversal_files.render(
+        traversal, labels, chosen_format, title=engine.title_of(opened)
+    )
     _output.write(output, [picture])
 
     if preview or (preview is None and not quiet):

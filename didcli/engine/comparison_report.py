@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from didcli.engine import comparison_table as tables
-from didcli.engine import runs, traverse
+from didcli.engine import runs, traversal_files, traverse
 from didcli.engine.compare import Failure
 from didcli.engine.comparison_jobs import Job
 from didcli.engine.comparison_spec import folder_name
@@ -116,7 +116,7 @@ def _traversal(run: runs.Run, dataset: Dataset) -> bytes:
     values = traverse.evenly_spaced(*run.code_range, TRAVERSAL_STEPS)
     moved = traverse.traverse(run, dims, values, anchors.codes)
     labels = [traverse.label(dim, known) for dim in dims]
-    return traverse.to_png(moved, labels, traverse.title_of(run))
+    return traversal_files.to_png(moved, labels, traverse.title_of(run))
 
 
 def _settings(job: Job) -> dict[str, Any]:

@@ -19,9 +19,8 @@ import torch
 import didcli
 from didcli.config import CONFIG_NAME, RunConfig, check_resumable
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import processes, reports, run_folder, run_settings
+from didcli.engine import processes, reports, run_folder, run_settings, training_picture
 from didcli.engine.setup import Setup, set_up
-from didcli.engine.traverse import training_picture
 from didcli.errors import DivergedError, RunError
 from didcli.io import pictures
 from didcli.io.atomic import write_bytes, write_text
@@ -241,7 +240,7 @@ class _Trainer:
         if not self.first:
             return
         self.module.eval()
-        sheet = training_picture(self.setup.method, self.dataset, self.setup.device)
+        sheet = training_picture.draw(self.setup.method, self.dataset, self.setup.device)
         write_bytes(self.out / run_folder.PICTURE_NAME, pictures.png_bytes(sheet))
         self.module.train()
 
