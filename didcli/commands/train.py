@@ -1,7 +1,8 @@
 """`did train`: options -> settings -> the training loop; prints the run folder on stdout."""
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,16 +10,12 @@ import typer
 
 from didcli import registry
 from didcli.commands import _options as options
-from didcli.commands._signals import Stop, graceful_stop
+from didcli.commands._training import shown_training
 from didcli.errors import UsageError
 
 if TYPE_CHECKING:
     from didcli.config import RunConfig
-    from didcli.engine.train import Report
 
-STOPPING = "stopping after this step; Ctrl-C again ends at once"
-SHOWN = 3
-"""Losses named in the progress line; log.jsonl has them all."""
 ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
 """Of files that --data takes, be they there or not."""
 
@@ -113,11 +110,9 @@ def train(
 
     from didcli.engine import processes, run_folder
     from didcli.engine import train as engine
-    from didcli.io.progress import Update, progress
 
     with processes.joined():
-        first = processes.is_first()
-        quiet = quiet or not first
+        quiet = quiet or not processes.is_first()
         if resume and out is None:
             out = run_folder.latest_started(runs_dir)
         flags = _flags(
@@ -132,70 +127,39 @@ def train(
             },
         )
         resolved = _resolve(preset, config, assignments or [], flags, out if resume else None)
-        made = run_folder.new_folder(resolved, runs_dir) if out is None and first else None
-        folder = Path(processes.from_first(str(out or made)))
-        total = resolved.train.steps
-
-        with options.data_progress(quiet) as on_data, ExitStack() as shown:
-            if made is not None:
-                shown.callback(run_folder.remove_unused, made)
+        with (
+            _folder(out, resolved, runs_dir) as folder,
+            shown_training(resolved.train.steps, quiet=quiet) as view,
+        ):
             options.say(f"run folder {folder}", quiet)
-            update: Update | None = None
-            note = ""
-            stop = Stop()
-
-            def on_start(text: str, step: int) -> None:
-                nonlocal update, stop
-                # Not before: until training starts there is nothing to save, and while a dataset
-                # is made nobody asks whether to stop.
-                stop = shown.enter_context(graceful_stop("" if quiet else STOPPING))
-                options.say(f"{text}, going on from step {step}" if step else text, quiet)
-                update = shown.enter_context(
-                    progress("Training", total=total, unit="steps", with_rate=False, quiet=quiet)
-                )
-
-            def on_step(step: int) -> None:
-                if update is not None:
-                    update(step, note=note)
-
-            def on_log(report: "Report") -> None:
-                nonlocal note
-                note = _describe(report)
-
-            def should_stop() -> bool:
-                return stop.requested()
-
             outcome = engine.run(
                 resolved,
                 folder,
                 resume=resume,
                 force=force,
                 data_dir=data_dir,
-                watcher=engine.Watcher(
-                    on_start=on_start,
-                    on_step=on_step,
-                    on_log=on_log,
-                    on_warning=lambda text: options.say(f"warning: {text}", quiet),
-                    on_data=on_data,
-                    should_stop=should_stop,
-                ),
+                watcher=view.watcher(),
             )
         if not outcome.finished:
             options.say(f"stopped at step {outcome.step}, saved; go on with --resume", quiet)
-            stop.leave()
-        if not first:
-            return
-        if as_json:
-            options.print_json(
-                {
-                    "schema": 1,
-                    "run": str(folder),
-                    "step": outcome.step,
-                    "config": resolved.to_dict(),
-                }
-            )
-        else:
-            typer.echo(folder)
+            view.stop.leave()
+        if processes.is_first():
+            _print(folder, outcome.step, resolved, as_json)
+
+
+@contextmanager
+def _folder(out: Path | None, config: "RunConfig", runs_dir: Path) -> Iterator[Path]:
+    """`out`, or a new folder, the same for every process; removed if it stays unused."""
+    from didcli.engine import processes, run_folder
+
+    anew = out is None and processes.is_first()
+    made = run_folder.new_folder(config, runs_dir) if anew else None
+    folder = Path(processes.from_first(str(out or made)))
+    try:
+        yield folder
+    finally:
+        if made is not None:
+            run_folder.remove_unused(made)
 
 
 def _resolve(
@@ -240,7 +204,10 @@ def _flags(**sections: dict[str, Any]) -> dict[str, Any]:
     return {section: values for section, values in given.items() if values}
 
 
-def _describe(report: "Report") -> str:
-    losses = list(report.losses.items())[:SHOWN]
-    shown = " ".join(f"{name} {value:.3g}" for name, value in losses)
-    return f"{report.images_per_second:.0f} images/s, {shown}"
+def _print(folder: Path, step: int, config: "RunConfig", as_json: bool) -> None:
+    if as_json:
+        options.print_json(
+            {"schema": 1, "run": str(folder), "step": step, "config": config.to_dict()}
+        )
+    else:
+        typer.echo(folder)
