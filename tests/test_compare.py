@@ -25,7 +25,7 @@ from didcli.engine import (
 )
 from didcli.engine.comparison_jobs import State
 from didcli.engine.comparison_spec import EvalOptions, Evaluation, read_spec
-from didcli.engine.executors import Watcher
+from didcli.engine.executors import TaskWatcher
 from didcli.errors import DidError, RunConflictError, RunError, UsageError
 
 SPEC = f"""
@@ -82,7 +82,7 @@ class InProcess:
 
 def complete(jobs, watcher=None) -> tuple[InProcess, list[compare.Failure]]:
     execute = InProcess()
-    return execute, compare.run(comparison_jobs.examine(jobs), execute, watcher or Watcher())
+    return execute, compare.run(comparison_jobs.examine(jobs), execute, watcher or TaskWatcher())
 
 
 def states(jobs) -> list[State]:
@@ -142,7 +142,9 @@ def test_a_partial_run_goes_on_to_the_same_bytes(jobs_of, finished, tmp_path):
     partial = dataclasses.replace(finished[0], folder=tmp_path / "partial")
     steps = iter(range(1, 9))
     train.run(
-        partial.config, partial.folder, watcher=train.Watcher(should_stop=lambda: next(steps) == 2)
+        partial.config,
+        partial.folder,
+        watcher=train.TrainWatcher(should_stop=lambda: next(steps) == 2),
     )
     assert states([partial]) == [State.partial]
     execute, _ = complete([partial])
@@ -153,7 +155,7 @@ def test_a_partial_run_goes_on_to_the_same_bytes(jobs_of, finished, tmp_path):
 def test_a_stopped_comparison_goes_on_where_it_was(jobs_of):
     jobs = jobs_of(SPEC)
     ended = []
-    stop_after_two = Watcher(
+    stop_after_two = TaskWatcher(
         on_end=lambda task, _: ended.append(task.name), should_stop=lambda: len(ended) == 2
     )
     complete(jobs, stop_after_two)
@@ -229,7 +231,7 @@ def test_threads_and_steps_may_change_and_what_makes_another_run_may_not(jobs_of
 
 def test_what_has_no_checkpoint_yet_may_change(jobs_of):
     jobs = jobs_of(SPEC)
-    complete(jobs, Watcher(should_stop=lambda: True))
+    complete(jobs, TaskWatcher(should_stop=lambda: True))
     assert (jobs[0].folder / "config.yaml").exists()
     others = jobs_of(SPEC.replace("method.width: 4", "method.width: 8"))
     comparison_jobs.check_unchanged(others)

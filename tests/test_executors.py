@@ -17,7 +17,7 @@ import didcli
 from didcli.config import CONFIG_NAME
 from didcli.engine import checkpoint as checkpoints
 from didcli.engine import executors, run_folder
-from didcli.engine.executors import Task, Watcher, command_line, run_locally
+from didcli.engine.executors import Task, TaskWatcher, command_line, run_locally
 from didcli.errors import UsageError
 
 FINE = ("--version",)
@@ -27,7 +27,7 @@ WRONG = ("train", "--set", "nonsense")
 @pytest.fixture
 def told():
     ended, seen = {}, []
-    watcher = Watcher(
+    watcher = TaskWatcher(
         on_wait=lambda running: seen.append([task.name for task in running]),
         on_end=lambda task, problem: ended.update({task.name: problem}),
     )
@@ -116,7 +116,7 @@ def step_of(folder) -> int:
 def test_training_that_is_stopped_saves_and_is_neither_done_nor_failed(told, endless):
     watcher, ended, _ = told
     started = endless.folder / checkpoints.FILE_NAME
-    stopping = Watcher(on_end=watcher.on_end, should_stop=started.exists)
+    stopping = TaskWatcher(on_end=watcher.on_end, should_stop=started.exists)
     run_locally([endless], stopping)
     assert ended == {}
     assert "stopped at step " in (endless.folder / "job.log").read_text()
@@ -135,7 +135,7 @@ def test_a_process_that_is_killed_is_a_failure(told, endless, monkeypatch):
 
     popen = subprocess.Popen
     monkeypatch.setattr(executors.subprocess, "Popen", start)
-    run_locally([endless], Watcher(on_wait=lambda _: started[0].kill(), on_end=watcher.on_end))
+    run_locally([endless], TaskWatcher(on_wait=lambda _: started[0].kill(), on_end=watcher.on_end))
     assert ended == {"run": "killed by signal 9"}
     assert len(started) == 1
 
@@ -145,7 +145,7 @@ def test_processes_do_not_outlive_a_killed_parent_and_the_next_one_waits_for_the
     script = (
         "from pathlib import Path; from didcli.engine.executors import *\n"
         f"task = Task('run', Path({str(endless.folder)!r}), {endless.commands!r})\n"
-        "run_locally([task], Watcher())"
+        "run_locally([task], TaskWatcher())"
     )
     parent = subprocess.Popen([sys.executable, "-c", script])
     started = endless.folder / checkpoints.FILE_NAME
@@ -156,7 +156,7 @@ def test_processes_do_not_outlive_a_killed_parent_and_the_next_one_waits_for_the
     reached = step_of(endless.folder)
     watcher, ended, _ = told
     log = endless.folder / "job.log"
-    again = Watcher(
+    again = TaskWatcher(
         on_end=watcher.on_end, should_stop=lambda: log.read_text().count("going on from step") > 0
     )
     run_locally([endless], again)
@@ -199,7 +199,7 @@ def test_a_package_that_is_not_installed_is_found_where_it_was_loaded_from(
 def test_without_ray_the_error_says_how_to_install_it(make_task, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match="not installed") as caught:
-        executors.run_on_ray([make_task("a", FINE)], Watcher())
+        executors.run_on_ray([make_task("a", FINE)], TaskWatcher())
     assert "pip install 'didcli[ray]'" in caught.value.hint
 
 
@@ -212,7 +212,7 @@ def test_a_ray_that_does_not_start_is_no_bug_of_ours(make_task, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(UsageError, match=r"10\.0\.0\.1:6379\): no cluster at") as caught:
-        executors.run_on_ray([make_task("a", FINE)], Watcher())
+        executors.run_on_ray([make_task("a", FINE)], TaskWatcher())
     assert "RAY_ADDRESS" in caught.value.hint
     assert signal.getsignal(signal.SIGTERM) is handler
 
@@ -243,7 +243,7 @@ def test_ray_runs_tasks_and_tells_of_failures(ray, told, make_task):
 def test_ray_saves_what_is_under_way_when_it_is_stopped(ray, told, endless):
     watcher, ended, _ = told
     started = endless.folder / checkpoints.FILE_NAME
-    executors.run_on_ray([endless], Watcher(on_end=watcher.on_end, should_stop=started.exists))
+    executors.run_on_ray([endless], TaskWatcher(on_end=watcher.on_end, should_stop=started.exists))
     assert ended == {}
     assert "stopped at step " in (endless.folder / "job.log").read_text()
 
@@ -251,6 +251,6 @@ def test_ray_saves_what_is_under_way_when_it_is_stopped(ray, told, endless):
 @of_ray
 def test_ray_refuses_what_its_machines_can_never_give(ray, make_task):
     with pytest.raises(UsageError, match="takes 3 CPUs and 0 GPUs; the Ray cluster has 2 and 0"):
-        executors.run_on_ray([make_task("a", FINE)], Watcher(), cpus=3)
+        executors.run_on_ray([make_task("a", FINE)], TaskWatcher(), cpus=3)
     with pytest.raises(UsageError, match="1 GPUs"):
-        partial(executors.run_on_ray, gpus=1)([make_task("b", FINE)], Watcher())
+        partial(executors.run_on_ray, gpus=1)([make_task("b", FINE)], TaskWatcher())

@@ -12,7 +12,7 @@ from random_run import LATENT_DIM, SOURCE, make_dataset, make_run
 from typer.testing import CliRunner
 
 from didcli.cli import app
-from didcli.commands.export import FORMATS, Format, Job, What, plan
+from didcli.commands.export import FORMATS, ExportFormat, ExportJob, What, plan
 from didcli.engine import export_model, runs
 from didcli.errors import DataError, RunError, StorageError, UsageError
 
@@ -47,14 +47,14 @@ def call(*arguments):
 
 def test_all_is_the_default_and_goes_to_the_run_folder_in_formats_that_need_no_extra():
     assert plan(None, None, None, with_images=False) == [
-        Job(What.encoder, Format.pt2, None),
-        Job(What.generator, Format.pt2, None),
-        Job(What.codes, Format.npz, None),
+        ExportJob(What.encoder, ExportFormat.pt2, None),
+        ExportJob(What.generator, ExportFormat.pt2, None),
+        ExportJob(What.codes, ExportFormat.npz, None),
     ]
 
 
 def test_for_all_a_format_applies_to_what_can_be_written_so_and_o_is_a_folder(tmp_path):
-    jobs = plan(What.all, Format.onnx, str(tmp_path), with_images=False)
+    jobs = plan(What.all, ExportFormat.onnx, str(tmp_path), with_images=False)
     names = ("encoder.onnx", "generator.onnx", "codes.npz")
     assert [job.output for job in jobs] == [str(tmp_path / name) for name in names]
 
@@ -62,18 +62,18 @@ def test_for_all_a_format_applies_to_what_can_be_written_so_and_o_is_a_folder(tm
 @pytest.mark.parametrize(
     ("what", "asked", "output", "chosen"),
     [
-        (What.codes, None, None, Format.npz),
-        (What.codes, None, "x.CSV", Format.csv),
-        (What.codes, Format.jsonl, "-", Format.jsonl),
-        (What.codes, Format.jsonl, "x.csv", Format.jsonl),
-        (What.encoder, None, "x.onnx", Format.onnx),
-        (What.generator, None, "x", Format.pt2),
+        (What.codes, None, None, ExportFormat.npz),
+        (What.codes, None, "x.CSV", ExportFormat.csv),
+        (What.codes, ExportFormat.jsonl, "-", ExportFormat.jsonl),
+        (What.codes, ExportFormat.jsonl, "x.csv", ExportFormat.jsonl),
+        (What.encoder, None, "x.onnx", ExportFormat.onnx),
+        (What.generator, None, "x", ExportFormat.pt2),
     ],
 )
 def test_the_format_is_the_one_asked_for_else_the_suffix_else_the_default(
     what, asked, output, chosen
 ):
-    assert plan(what, asked, output, with_images=False) == [Job(what, chosen, output)]
+    assert plan(what, asked, output, with_images=False) == [ExportJob(what, chosen, output)]
 
 
 @pytest.mark.parametrize(("what", "name"), [(What.codes, "c.parquet"), (What.encoder, "e.pth")])
@@ -85,7 +85,9 @@ def test_a_suffix_of_another_format_is_refused(what, name):
 
 
 def test_a_folder_of_images_means_codes():
-    assert plan(None, None, None, with_images=True) == [Job(What.codes, Format.npz, None)]
+    assert plan(None, None, None, with_images=True) == [
+        ExportJob(What.codes, ExportFormat.npz, None)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_stopping_anywhere_and_resuming_gives_the_same_bytes(
     tiny_run, tiny_config, data_dir, tmp_path, stop_after
 ):
     steps = iter(range(1, 9))
-    stop = train.Watcher(should_stop=lambda: next(steps) == stop_after)
+    stop = train.TrainWatcher(should_stop=lambda: next(steps) == stop_after)
     first = train.run(tiny_config, tmp_path / "run", data_dir=data_dir, watcher=stop)
     assert (first.step, first.finished) == (stop_after, False)
 
@@ -66,7 +66,7 @@ def test_a_run_that_begins_anew_forgets_the_scores_of_a_former_one(tiny_config, 
     (tmp_path / "eval.png").write_text("of the same scores")
     (tmp_path / "config.yaml").write_text(longer(tiny_config, seed=7).to_yaml())
     assert reports.steps_scored(tmp_path) == 4
-    stop = train.Watcher(should_stop=lambda: True)
+    stop = train.TrainWatcher(should_stop=lambda: True)
     train.run(tiny_config, tmp_path, resume=True, data_dir=data_dir, watcher=stop)
     assert not (tmp_path / "eval.json").exists()
     assert not (tmp_path / "eval.png").exists()

@@ -1,14 +1,17 @@
 """Options and small ways of printing that several commands share."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import didcli
+
+if TYPE_CHECKING:
+    from didcli.io.records import OnProgress
 
 DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps; auto is the best there is."
 THREADS_HELP = "CPU threads; 0 is one per core. On a busy machine 1 is faster."
@@ -69,7 +72,7 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def data_progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def data_progress(quiet: bool) -> "Iterator[OnProgress]":
     """Yields a callback (done, total) that shows a dataset being made, from its first call on."""
     from didcli.io.progress import progress
 

@@ -1,6 +1,6 @@
 """A training as the user sees it: lines and progress on stderr, and signals that stop it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,9 @@ from didcli.commands import _options as options
 from didcli.commands._signals import Stop, graceful_stop
 
 if TYPE_CHECKING:
-    from didcli.engine.train import Report, Watcher
+    from didcli.engine.train import Report, TrainWatcher
     from didcli.io.progress import Update
+    from didcli.io.records import OnProgress
 
 STOPPING = "stopping after this step; Ctrl-C again ends at once"
 SHOWN = 3
@@ -19,9 +20,7 @@ SHOWN = 3
 class TrainingView:
     """Says what the engine tells of a training, and passes on that the user wants to stop it."""
 
-    def __init__(
-        self, steps: int, on_data: Callable[[int, int], None], shown: ExitStack, *, quiet: bool
-    ) -> None:
+    def __init__(self, steps: int, on_data: "OnProgress", shown: ExitStack, *, quiet: bool) -> None:
         """steps: to train in all. shown: what is closed when the training ends."""
         self.stop = Stop()
         """Whether signals have asked to stop."""
@@ -29,11 +28,11 @@ class TrainingView:
         self._update: Update | None = None
         self._note = ""
 
-    def watcher(self) -> "Watcher":
+    def watcher(self) -> "TrainWatcher":
         """What to hand to the engine."""
-        from didcli.engine.train import Watcher
+        from didcli.engine.train import TrainWatcher
 
-        return Watcher(
+        return TrainWatcher(
             on_start=self.on_start,
             on_step=self.on_step,
             on_log=self.on_log,

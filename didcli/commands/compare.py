@@ -214,7 +214,7 @@ def _run(
 ) -> "list[Failure]":
     from didcli.engine import compare as engine
     from didcli.engine.comparison_jobs import State
-    from didcli.engine.executors import Watcher
+    from didcli.engine.executors import TaskWatcher
     from didcli.io.progress import progress
 
     ready = sum(standing.state is State.done for standing in standings)
@@ -236,7 +236,7 @@ def _run(
             if problem is not None:
                 options.say(f"warning: {task.name} failed: {problem}", quiet)
 
-        watcher = Watcher(on_wait=on_wait, on_end=on_end, should_stop=stop.requested)
+        watcher = TaskWatcher(on_wait=on_wait, on_end=on_end, should_stop=stop.requested)
         return engine.run(standings, execute, watcher, data_dir)
 
 

@@ -17,6 +17,7 @@ from didcli.errors import DataError, UsageError
 from didcli.scoring.protocol import DciBackend, EvaluationProtocol, SapConvention
 
 if TYPE_CHECKING:
+    from didcli.engine.evaluate import OnStage
     from didcli.scoring.table import CodeTable
 
 ALL = "all"
@@ -254,7 +255,7 @@ def _read_codes(source: str) -> "CodeTable":
 
 
 @contextmanager
-def _stages(quiet: bool) -> Iterator[Callable[[str, int, int, str], None]]:
+def _stages(quiet: bool) -> "Iterator[OnStage]":
     """Yields a callback (title, done, total, note) that shows one stage after the other."""
     from didcli.io.progress import progress
 

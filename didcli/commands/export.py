@@ -28,7 +28,7 @@ class What(StrEnum):
     run = "run"
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """What it is written as; also the suffix of its file."""
 
     pt2 = "pt2"
@@ -39,20 +39,20 @@ class Format(StrEnum):
 
 
 FORMATS = {
-    What.encoder: (Format.pt2, Format.onnx),
-    What.generator: (Format.pt2, Format.onnx),
-    What.codes: (Format.npz, Format.csv, Format.jsonl),
+    What.encoder: (ExportFormat.pt2, ExportFormat.onnx),
+    What.generator: (ExportFormat.pt2, ExportFormat.onnx),
+    What.codes: (ExportFormat.npz, ExportFormat.csv, ExportFormat.jsonl),
 }
 """What each thing can be written as, the default first: pt2 needs nothing but torch."""
-TEXT = (Format.csv, Format.jsonl)
+TEXT = (ExportFormat.csv, ExportFormat.jsonl)
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportJob:
     """One thing to export."""
 
     what: What
-    format: Format
+    format: ExportFormat
     output: str | None
     """A path, `-`, or None for the usual name in the run folder."""
 
@@ -69,7 +69,7 @@ def export(
         ),
     ] = None,
     file_format: Annotated[
-        Format | None,
+        ExportFormat | None,
         typer.Option(
             "--format",
             help="Models: pt2 (torch.export) or onnx; codes: npz, csv or jsonl. By default what "
@@ -125,7 +125,7 @@ def export(
 
     from didcli.engine.export_model import check_onnx_packages
 
-    if any(job.format is Format.onnx for job in jobs):
+    if any(job.format is ExportFormat.onnx for job in jobs):
         check_onnx_packages()
     folder, opened = _open(run, threads, device, runs_dir, quiet)
     files: list[dict[str, Any]] = []
@@ -193,14 +193,14 @@ def _release(
 
 
 def plan(
-    what: What | None, file_format: Format | None, output: str | None, *, with_images: bool
-) -> list[Job]:
+    what: What | None, file_format: ExportFormat | None, output: str | None, *, with_images: bool
+) -> list[ExportJob]:
     """What to write, as what, and where to. Raises UsageError for options that contradict."""
     what = what or (What.codes if with_images else What.all)
     if with_images and what is not What.codes:
         raise UsageError("--images is for codes", hint="Say --what codes, or leave out --images.")
     suffix = Path(output or "").suffix.lower().removeprefix(".")
-    named = Format(suffix) if suffix in [*Format] else None
+    named = ExportFormat(suffix) if suffix in [*ExportFormat] else None
     if suffix and named is None and file_format is None and what is not What.all:
         raise UsageError(
             f"-o {output} names no format of {what}",
@@ -213,14 +213,14 @@ def plan(
                 f"{what} cannot be written as {chosen}",
                 hint=f"--format takes {' or '.join(FORMATS[what])} for it.",
             )
-        return [Job(what, chosen, output)]
+        return [ExportJob(what, chosen, output)]
     if output == _output.STDOUT or named is not None:
         raise UsageError(
             f"all makes three files, and -o {output} is one",
             hint="Choose one with --what, or give -o a folder.",
         )
     return [
-        Job(
+        ExportJob(
             each,
             chosen := file_format if file_format in formats else formats[0],
             None if output is None else str(Path(output) / f"{each}.{chosen}"),
@@ -238,7 +238,7 @@ def _make_folder(path: Path) -> None:
         ) from error
 
 
-def _export_model(run: "Run", job: Job, path: str, quiet: bool) -> dict[str, Any]:
+def _export_model(run: "Run", job: ExportJob, path: str, quiet: bool) -> dict[str, Any]:
     """Write a network; what there is to say about the file."""
     from didcli.engine.export_model import export_model
 
@@ -255,7 +255,7 @@ def _export_model(run: "Run", job: Job, path: str, quiet: bool) -> dict[str, Any
 
 def _export_codes(
     run: "Run",
-    job: Job,
+    job: ExportJob,
     path: str,
     images: Path | None,
     limit: int | None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ANCHORS = 3
 
 
-class Format(StrEnum):
+class PictureFormat(StrEnum):
     """What the result is written as; also the suffix of its file."""
 
     png = "png"
@@ -35,7 +35,7 @@ class Origin(StrEnum):
     prior = "prior"
 
 
-STEPS = {Format.png: 9, Format.gif: 21, Format.html: 21}
+STEPS = {PictureFormat.png: 9, PictureFormat.gif: 21, PictureFormat.html: 21}
 """What fits the width of a screen; what makes a smooth motion."""
 
 
@@ -54,7 +54,7 @@ def traverse(
         typer.Option("--output", "-o", help="File, or - for stdout. By default in the run folder."),
     ] = None,
     file_format: Annotated[
-        Format | None,
+        PictureFormat | None,
         typer.Option("--format", help="By default what the suffix of -o says, else png."),
     ] = None,
     steps: Annotated[
@@ -116,7 +116,7 @@ def traverse(
             "--rows chooses images, and how many", hint="Leave out --anchors and --from prior."
         )
     if output is not None:
-        _output.check(output, binary=chosen_format is not Format.html, as_json=as_json)
+        _output.check(output, binary=chosen_format is not PictureFormat.html, as_json=as_json)
     options.say("did traverse: getting ready ...", quiet)  # importing torch takes seconds
 
     from didcli.engine import run_folder, runs, traversal_files
@@ -173,17 +173,17 @@ def traverse(
         typer.echo(output)
 
 
-def _choose_format(asked: Format | None, output: str | None) -> Format:
+def _choose_format(asked: PictureFormat | None, output: str | None) -> PictureFormat:
     """`asked`, else what the suffix of the file says. Raises UsageError for another suffix."""
     if asked is not None or output in {None, _output.STDOUT}:
-        return asked or Format.png
+        return asked or PictureFormat.png
     suffix = Path(str(output)).suffix.lower().removeprefix(".")
-    if suffix not in [*Format]:
+    if suffix not in [*PictureFormat]:
         raise UsageError(
             f"cannot tell from its name what to write to {output}",
             hint="Name a .png, .gif or .html file, or pass --format.",
         )
-    return Format(suffix)
+    return PictureFormat(suffix)
 
 
 def _find_anchors(

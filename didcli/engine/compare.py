@@ -16,7 +16,7 @@ from didcli import config as settings
 from didcli.engine import run_folder
 from didcli.engine.comparison_jobs import RUNS_FOLDER, Job, Standing, State, scores_of
 from didcli.engine.comparison_table import Comparison, Scored, compare
-from didcli.engine.executors import Execute, Task, Watcher
+from didcli.engine.executors import Execute, Task, TaskWatcher
 from didcli.engine.reports import read_report
 from didcli.errors import RunConflictError, RunError, StorageError
 from didcli.io.atomic import is_temporary, write_text
@@ -92,7 +92,7 @@ def claimed(out: Path, name: str, text: str, folders: Collection[Path] = ()) -> 
 def run(
     standings: Sequence[Standing],
     execute: Execute,
-    watcher: Watcher,
+    watcher: TaskWatcher,
     data_dir: Path | None = None,
 ) -> list[Failure]:
     """Have done what is not, until all has been tried or the watcher stops it; what failed."""

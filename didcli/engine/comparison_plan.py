@@ -12,6 +12,7 @@ from didcli.engine.comparison_jobs import Standing
 from didcli.errors import DidError
 from didcli.io.columns import aligned
 from didcli.io.progress import duration
+from didcli.io.records import OnProgress
 
 Speeds = Mapping[str, float | None]
 """Seconds per step, by label; None where they are not known."""
@@ -23,7 +24,7 @@ def seconds_per_step(
     *,
     on_timing: Callable[[str], None] = lambda _label: None,
     on_failure: Callable[[str, DidError], None] = lambda _label, _error: None,
-    on_data: Callable[[int, int], None] | None = None,
+    on_data: OnProgress | None = None,
 ) -> Speeds:
     """By label: what the logs of its runs say or, before there are any, what a few steps take now.
 

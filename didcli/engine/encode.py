@@ -15,6 +15,7 @@ from safetensors.numpy import save as to_safetensors
 from didcli.errors import DataError, StorageError
 from didcli.interfaces import Dataset
 from didcli.io.atomic import write_bytes
+from didcli.io.records import OnProgress
 
 if TYPE_CHECKING:
     from didcli.engine.runs import Run
@@ -29,8 +30,6 @@ different batch sizes add in different orders, and no more."""
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """(B, C, H, W) uint8 images, 0..255 -> (B, D) codes."""
-OnProgress = Callable[[int, int], None]
-"""Called with the images encoded so far, and their total."""
 
 
 def encode_images(
@@ -39,6 +38,7 @@ def encode_images(
     """The codes of every image of the dataset, in its order: (N, D) float32.
 
     encode: any encoder, in evaluation mode and float32.
+    on_progress: called with the images encoded so far, and their total.
     Raises DataError when it gives an image another code in other company: it was left in training
     mode, or it samples its codes. Raises DataError for codes of another shape, or not finite.
     """

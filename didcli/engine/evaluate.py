@@ -47,9 +47,9 @@ LARGEST_ARRAY = 4 * 2**30
 LIBRARIES = ("didcli", "numpy", "scikit-learn", "scipy", "numba")
 """Versions to record: scikit-learn's solvers have changed scores twice."""
 
-OnProgress = Callable[[str, int, int, str], None]
+OnStage = Callable[[str, int, int, str], None]
 """Called with the title of the stage, the steps done, their total, and what is next."""
-Outcome = Result | str
+MetricOutcome = Result | str
 """What a metric gave, or why it has no score."""
 
 
@@ -59,7 +59,7 @@ def evaluate(
     protocol: EvaluationProtocol | None = None,
     *,
     shuffled: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: OnStage | None = None,
 ) -> dict[str, Any]:
     """Score a table with the metrics named, all by default; the object that `--json` prints.
 
@@ -80,7 +80,7 @@ def evaluate(
     seeds = range(protocol.eval_seed, protocol.eval_seed + protocol.eval_seeds)
     steps = [(kind, *step) for kind in tables for step in itertools.product(wanted[kind], seeds)]
 
-    outcomes: dict[str, dict[str, list[Outcome]]] = {kind: {} for kind in tables}
+    outcomes: dict[str, dict[str, list[MetricOutcome]]] = {kind: {} for kind in tables}
     for done, (kind, name, seed) in enumerate(steps):
         if on_progress is not None:
             on_progress("Scoring", done, len(steps), name)
@@ -106,7 +106,7 @@ def evaluate_run(
     *,
     shuffled: bool = False,
     data_dir: Path | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnStage | None = None,
 ) -> dict[str, Any]:
     """Score a run on the dataset it was trained on, and keep the report in its `eval.json`, beside
     what is there of other metrics by the same protocol. Where it cannot be written, a note says so.
@@ -208,7 +208,7 @@ def read_code_table(file: IO[bytes], name: str) -> CodeTable:
     )
 
 
-def _score(table: CodeTable, name: str, protocol: EvaluationProtocol, seed: int) -> Outcome:
+def _score(table: CodeTable, name: str, protocol: EvaluationProtocol, seed: int) -> MetricOutcome:
     """One metric with a generator of its own, as in the reference."""
     metric = registry.load("metrics", name)
     try:
@@ -224,7 +224,7 @@ def _needs_baseline(name: str) -> bool:
 
 
 def _summary(
-    outcomes: Mapping[str, Sequence[Outcome]], *, several: bool = False
+    outcomes: Mapping[str, Sequence[MetricOutcome]], *, several: bool = False
 ) -> dict[str, dict[str, Any]]:
     """`scores`, and for several evaluations `scores_sd` and `scores_per_seed`, by score."""
     per_seed: dict[str, list[float | None]] = {
@@ -241,7 +241,7 @@ def _summary(
     return summary
 
 
-def _number(outcome: Outcome, key: str) -> float | None:
+def _number(outcome: MetricOutcome, key: str) -> float | None:
     if isinstance(outcome, str) or key in outcome.undefined:
         return None
     value = float(outcome.scores[key])
@@ -257,7 +257,7 @@ def _sd(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1))
 
 
-def _details(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+def _details(outcomes: Mapping[str, Sequence[MetricOutcome]]) -> dict[str, Any]:
     return {
         name: _plain(evaluations[0].details)
         for name, evaluations in outcomes.items()
@@ -265,7 +265,7 @@ def _details(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
     }
 
 
-def _notes(outcomes: Mapping[str, Sequence[Outcome]]) -> list[str]:
+def _notes(outcomes: Mapping[str, Sequence[MetricOutcome]]) -> list[str]:
     notes = []
     for name, evaluations in outcomes.items():
         for outcome in evaluations:

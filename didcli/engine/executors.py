@@ -60,7 +60,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Watcher:
+class TaskWatcher:
     """What the caller wants to hear of, and how it stops the tasks."""
 
     on_wait: Callable[[Sequence[Task]], None] = lambda _running: None
@@ -71,11 +71,11 @@ class Watcher:
     """Asked several times a second; tasks under way are then told to end, without `on_end`."""
 
 
-Execute = Callable[[Sequence[Task], Watcher], None]
+Execute = Callable[[Sequence[Task], TaskWatcher], None]
 """Runs tasks until all have ended, or it is told to stop."""
 
 
-def run_locally(tasks: Sequence[Task], watcher: Watcher, *, jobs: int = 1) -> None:
+def run_locally(tasks: Sequence[Task], watcher: TaskWatcher, *, jobs: int = 1) -> None:
     """Run tasks as processes of this machine, `jobs` at a time."""
     waiting, running = deque(tasks), list[_Running]()
     try:
@@ -93,7 +93,7 @@ def run_locally(tasks: Sequence[Task], watcher: Watcher, *, jobs: int = 1) -> No
 
 def run_on_ray(
     tasks: Sequence[Task],
-    watcher: Watcher,
+    watcher: TaskWatcher,
     *,
     jobs: int | None = None,
     cpus: int = 1,
@@ -129,7 +129,7 @@ def run_on_ray(
 
 
 def _watch_ray(
-    ray: Any, remote: Any, tasks: Sequence[Task], watcher: Watcher, at_a_time: int
+    ray: Any, remote: Any, tasks: Sequence[Task], watcher: TaskWatcher, at_a_time: int
 ) -> None:
     waiting, pending = deque(tasks), dict[Any, Task]()
     try:
@@ -156,7 +156,7 @@ def _watch_ray(
 def _run_alone(task: Task) -> str | None:
     """What a Ray worker does: run one task; what went wrong, or None."""
     problems: list[str | None] = []
-    run_locally([task], Watcher(on_end=lambda _task, problem: problems.append(problem)))
+    run_locally([task], TaskWatcher(on_end=lambda _task, problem: problems.append(problem)))
     return problems[0]
 
 

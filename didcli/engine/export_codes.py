@@ -18,7 +18,7 @@ from didcli.interfaces import Dataset
 from didcli.io import image_files
 
 Floats = NDArray[np.float32]
-OnProgress = Callable[[int], None]
+OnEncoded = Callable[[int], None]
 """Called with the images encoded so far."""
 
 SCHEMA = 1
@@ -48,7 +48,7 @@ class CodeSource:
     latent_dim: int
     factor_names: tuple[str, ...]
     factor_sizes: tuple[int, ...]
-    batches: Callable[[OnProgress], Iterator[Rows]]
+    batches: Callable[[OnEncoded], Iterator[Rows]]
     notes: tuple[str, ...] = ()
     """Of the dataset, see `didcli.interfaces.Dataset`."""
 
@@ -62,7 +62,7 @@ def dataset_codes(run: runs.Run, dataset: Dataset, limit: int | None, *, keep: b
     total = len(dataset) if limit is None else min(limit, len(dataset))
     factors = dataset.factors if dataset.factor_names else None
 
-    def batches(on_progress: OnProgress) -> Iterator[Rows]:
+    def batches(on_progress: OnEncoded) -> Iterator[Rows]:
         whole = keep and total == len(dataset)
         kept = encode_dataset(run, dataset, lambda done, _: on_progress(done)) if whole else None
         for start in range(0, total, ROWS_AT_ONCE):
@@ -90,7 +90,7 @@ def folder_codes(
     """
     files = image_files.find(folder)[:limit]
 
-    def batches(on_progress: OnProgress) -> Iterator[Rows]:
+    def batches(on_progress: OnEncoded) -> Iterator[Rows]:
         any_read = False
         for start in range(0, len(files), runs.BATCH_SIZE):
             names, images = [], []
@@ -115,7 +115,7 @@ def folder_codes(
     return CodeSource("file", len(files), run.latent_dim, (), (), batches)
 
 
-def to_csv(source: CodeSource, on_progress: OnProgress) -> Iterator[bytes]:
+def to_csv(source: CodeSource, on_progress: OnEncoded) -> Iterator[bytes]:
     """Parts of a CSV file: a header `row` (or `file`), the factors, z0, z1, ...; then the rows."""
     codes = [f"z{dim}" for dim in range(source.latent_dim)]
     yield _csv_lines([[source.key, *source.factor_names, *codes]])
@@ -128,7 +128,7 @@ def to_csv(source: CodeSource, on_progress: OnProgress) -> Iterator[bytes]:
         )
 
 
-def to_jsonl(source: CodeSource, on_progress: OnProgress) -> Iterator[bytes]:
+def to_jsonl(source: CodeSource, on_progress: OnEncoded) -> Iterator[bytes]:
     """Parts of a JSON Lines file: `{"schema": 1, "row": 0, "factors": {...}, "codes": [...]}`."""
     for rows in source.batches(on_progress):
         factors = None if rows.factors is None else rows.factors.tolist()
@@ -142,7 +142,7 @@ def to_jsonl(source: CodeSource, on_progress: OnProgress) -> Iterator[bytes]:
         yield "".join(lines).encode()
 
 
-def to_npz(source: CodeSource, on_progress: OnProgress) -> Iterator[bytes]:
+def to_npz(source: CodeSource, on_progress: OnEncoded) -> Iterator[bytes]:
     """One npz file: `codes` (N, D) float32; of a dataset `factors` (N, K) int64, `factor_sizes` and
     `factor_names` (K,), as `did eval --codes` reads them; of a folder `files` (N,).
     """
@@ -160,7 +160,7 @@ def to_npz(source: CodeSource, on_progress: OnProgress) -> Iterator[bytes]:
     yield buffer.getvalue()
 
 
-CODE_WRITERS: Mapping[str, Callable[[CodeSource, OnProgress], Iterator[bytes]]] = {
+CODE_WRITERS: Mapping[str, Callable[[CodeSource, OnEncoded], Iterator[bytes]]] = {
     "npz": to_npz,
     "csv": to_csv,
     "jsonl": to_jsonl,

@@ -1,6 +1,6 @@
 """A trained run, opened: its settings, its images, and codes both ways."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +16,7 @@ from didcli.engine.device import choose_device
 from didcli.engine.run_settings import checked_settings
 from didcli.errors import DataError, RunError
 from didcli.interfaces import Dataset
+from didcli.io.records import OnProgress
 
 if TYPE_CHECKING:
     from didcli.interfaces import Method
@@ -83,7 +84,7 @@ class Run:
         return np.concatenate(batches) if batches else np.empty((0, *self.image_shape), np.uint8)
 
     def dataset(
-        self, data_dir: Path | None = None, on_progress: Callable[[int, int], None] | None = None
+        self, data_dir: Path | None = None, on_progress: OnProgress | None = None
     ) -> Dataset:
         """The dataset that the run was trained on; where its images are not at hand, those that its
         settings name here, with a note.
@@ -122,7 +123,7 @@ def build_method(config: RunConfig, image_shape: tuple[int, int, int]) -> torch.
 def load_dataset(
     config: RunConfig,
     data_dir: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
     *,
     as_from: str = "",
 ) -> Dataset:

@@ -3,7 +3,7 @@
 Both rest on one thought: what several training runs agree on is not a whim of one seed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,11 +19,10 @@ from didcli.metrics.factor_vae import count_votes, steadiest_latents
 from didcli.scoring.guards import active_latents, constant_latents
 
 if TYPE_CHECKING:
+    from didcli.engine.evaluate import OnStage
     from didcli.engine.runs import Run
 
 Criterion = Literal["udr", "centrality"]
-OnProgress = Callable[[str, int, int, str], None]
-"""As in `didcli.engine.evaluate`."""
 
 SCHEMA = 1
 UDR_ROWS = 10_000
@@ -135,7 +134,7 @@ def select(
     *,
     seed: int = 0,
     data_dir: Path | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: "OnStage | None" = None,
 ) -> dict[str, Any]:
     """Rank runs; the object that `did eval --select ... --json` prints.
 
@@ -181,7 +180,7 @@ def select(
 
 
 def _codes_of_same_images(
-    runs: "Sequence[Run]", data_dir: Path | None, tell: OnProgress
+    runs: "Sequence[Run]", data_dir: Path | None, tell: "OnStage"
 ) -> tuple[list[NDArray[np.float32]], tuple[str, ...]]:
     """The codes of each run, and the notes of the dataset, which is one and the same."""
     codes, sources = [], set()
@@ -209,7 +208,7 @@ def _cross_scores(
     runs: "Sequence[Run]",
     codes: Sequence[NDArray[np.float32]],
     rng: np.random.Generator,
-    tell: OnProgress,
+    tell: "OnStage",
 ) -> NDArray[np.float64]:
     """FactorVAE score of each model (rows) on what each model generates (columns)."""
     n = len(runs)

@@ -1,6 +1,6 @@
 """What a training step needs: a method, its data, and where it computes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -13,6 +13,7 @@ from didcli.config import RunConfig, Section
 from didcli.engine import device as devices
 from didcli.engine import processes, runs
 from didcli.interfaces import Dataset, Method
+from didcli.io.records import OnProgress
 from didcli.nn import parallel
 
 
@@ -52,7 +53,7 @@ class Setup:
 def set_up(
     config: RunConfig,
     data_dir: Path | None = None,
-    on_data: Callable[[int, int], None] | None = None,
+    on_data: OnProgress | None = None,
     *,
     as_from: str = "",
 ) -> Setup:

@@ -1,11 +1,11 @@
 """How long a training step takes on this machine."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from didcli.config import RunConfig
 from didcli.engine.setup import set_up
+from didcli.io.records import OnProgress
 
 PLACES = 4
 """Steps of a method cost more once a loss has come in, or a code has opened: they are timed at the
@@ -17,7 +17,7 @@ STEPS = 8
 def seconds_per_step(
     config: RunConfig,
     data_dir: Path | None = None,
-    on_data: Callable[[int, int], None] | None = None,
+    on_data: OnProgress | None = None,
 ) -> float:
     """The mean over the run, from a few steps of an untrained method; nothing is written.
 

@@ -24,6 +24,7 @@ from didcli.engine.setup import Setup, set_up
 from didcli.errors import DivergedError, RunError
 from didcli.io import pictures
 from didcli.io.atomic import write_bytes, write_text
+from didcli.io.records import OnProgress
 from didcli.nn import parallel
 
 COLLAPSE_FROM = 1_000
@@ -44,7 +45,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Watcher:
+class TrainWatcher:
     """What the caller wants to hear of, and how it stops a run."""
 
     on_start: Callable[[str, int], None] = lambda _text, _step: None
@@ -53,14 +54,14 @@ class Watcher:
     """Called with the number of steps done, after each."""
     on_log: Callable[[Report], None] = lambda _report: None
     on_warning: Callable[[str], None] = lambda _text: None
-    on_data: Callable[[int, int], None] | None = None
+    on_data: OnProgress | None = None
     """Called with images rendered and their total while a dataset is being made."""
     should_stop: Callable[[], bool] = lambda: False
     """Asked after each step; the state is saved before `run` returns."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainOutcome:
     path: Path
     step: int
     """Steps done, this time and before."""
@@ -90,15 +91,15 @@ def run(
     resume: bool = False,
     force: bool = False,
     data_dir: Path | None = None,
-    watcher: Watcher | None = None,
-) -> Outcome:
+    watcher: TrainWatcher | None = None,
+) -> TrainOutcome:
     """Train into the run folder `out`, going on from its checkpoint with `resume`.
 
     Raises RunConflictError when `out` holds a run (without `resume` or `force`) or is in use,
     DivergedError when losses or weights are no longer finite; the last good checkpoint is then
     kept. UsageError when resuming with settings that would make it another run.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or TrainWatcher()
     parallel.check_divisible(config.train.batch_size, "images of a batch (train.batch_size)")
     first = processes.is_first()
     new = first and run_folder.claim(out, resume=resume, force=force)
@@ -128,13 +129,13 @@ def run(
 class _Trainer:
     """The loop and what it writes. Knows no method by name."""
 
-    def __init__(self, setup: Setup, out: Path, watcher: Watcher) -> None:
+    def __init__(self, setup: Setup, out: Path, watcher: TrainWatcher) -> None:
         self.setup, self.out, self.watcher = setup, out, watcher
         self.config, self.dataset, self.module = setup.config, setup.dataset, setup.module
         self.first = processes.is_first()
         """Whether this process writes."""
 
-    def fit(self, first_step: int) -> Outcome:
+    def fit(self, first_step: int) -> TrainOutcome:
         train = self.config.train
         clock = _Clock(train.batch_size, first_step)
         done = first_step
@@ -162,7 +163,7 @@ class _Trainer:
                 break
         # Together: torchrun ends the others when one leaves a run that was stopped.
         processes.any_of(False)
-        return Outcome(self.out, done, finished=done == train.steps)
+        return TrainOutcome(self.out, done, finished=done == train.steps)
 
     def save(self, step: int) -> None:
         """Raises DivergedError, in every process, for weights that nothing can go on from."""
