@@ -21,7 +21,7 @@ COMMANDS = {
     "compare": ("compare", "Train and score methods over seeds, and compare them."),
     "runs": ("runs", "List the runs there are, newest first, with their scores."),
 }
-"""By name, which is that of the module as well: its function, and the first line of its help."""
+"""Function and first line of the help of each command, by its name, which its module has, too."""
 
 
 class LazyGroup(TyperGroup):

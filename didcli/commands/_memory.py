@@ -9,9 +9,9 @@ from typing import Any
 from didcli.errors import OutOfMemoryError
 
 _PROCESSOR, _DEVICE = "DefaultCPUAllocator", "out of memory"
-"""How torch says it, in a RuntimeError: of the processor's memory, and of that of any device."""
+"""Words of torch, in a RuntimeError, for lack of the processor's memory, and of any device's."""
 _BLOCK = re.compile(r"allocate ([\d.]+ \w+)")
-"""How torch and numpy say what they asked for."""
+"""Words of torch and numpy for the size that they asked for."""
 _ASK_FOR_LESS = {
     "train": "Smaller batches take less: --set train.batch_size=32; so do smaller networks.",
     "eval": "Fewer scores at a time take less: --metrics mig; so do fewer points: --train-points.",

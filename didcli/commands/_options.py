@@ -17,7 +17,7 @@ DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps; auto is the best there is."
 THREADS_HELP = "CPU threads; 0 is one per core. On a busy machine 1 is faster."
 RUNS_DIR = Path("runs")
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "numba")
-"""That decide what comes out, and are named by --verbose."""
+"""Libraries that decide what comes out; --verbose names them."""
 
 
 def _say_versions(context: typer.Context, asked: bool) -> None:

@@ -48,8 +48,8 @@ def graceful_stop(notice: str = "") -> Iterator[Stop]:
 
 
 def _write(line: str) -> None:
-    """On stderr, from a signal handler: the signal may have come amid a write to `sys.stderr`,
-    which takes no other in between."""
+    """Write to stderr, from a signal handler: the signal may have come amid a write to
+    `sys.stderr`, which takes no other in between."""
     # Where a bar is drawn, the cursor stands behind it.
     start = "\n" if sys.stderr.isatty() else ""
     with suppress(OSError):  # nobody reads it: no reason not to save

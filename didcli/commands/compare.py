@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 COMPARISONS = Path("comparisons")
-"""Where those of specifications go by default."""
+"""Folder in which comparisons of specifications are made by default."""
 NAMES_SHOWN = 3
-"""Of jobs under way, in a line of progress."""
+"""Jobs under way that a line of progress names."""
 
 
 class Executor(StrEnum):
@@ -171,7 +171,7 @@ def _read(spec_file: Path) -> "Spec":
 
 
 def _threads(asked: int | None, jobs: int, executor: Executor, own: int) -> int:
-    """For a run whose settings say `own`; 0 says nothing."""
+    """CPU threads of a run whose settings say `own`; 0 says nothing."""
     from didcli.engine.device import choose_threads
 
     if asked or own:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from didcli.config import RunConfig
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
-"""Of files that --data takes, be they there or not."""
+"""Suffixes of files that --data takes, be they there or not."""
 
 
 def train(

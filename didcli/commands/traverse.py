@@ -36,7 +36,7 @@ class Origin(StrEnum):
 
 
 STEPS = {PictureFormat.png: 9, PictureFormat.gif: 21, PictureFormat.html: 21}
-"""What fits the width of a screen; what makes a smooth motion."""
+"""Values per dimension: what fits the width of a screen; what makes a smooth motion."""
 
 
 def traverse(
@@ -196,7 +196,7 @@ def _find_anchors(
     data_dir: Path | None,
     quiet: bool,
 ) -> "Anchors":
-    """From real images, unless others are asked for, or nothing is and the dataset is not there."""
+    """Real images, unless others are asked for, or nothing is and the dataset is not there."""
     from didcli.engine import traverse as engine
 
     if origin is Origin.prior:

@@ -37,9 +37,9 @@ class Checkpoint:
     step: int
     """Training steps done."""
     config: Mapping[str, Any]
-    """As `RunConfig.to_dict()`."""
+    """Settings, as `RunConfig.to_dict()` gives them."""
     source: str
-    """Of the training images."""
+    """Source of the training images."""
     image_shape: tuple[int, int, int]
     versions: Mapping[str, str]
     released: bool

@@ -23,7 +23,7 @@ from didcli.io.atomic import is_temporary, write_text
 
 SPEC_NAME = "spec.yaml"
 RUNS_NAME = "runs.txt"
-"""Of a comparison of runs that exist: their paths, one a line."""
+"""File of a comparison of runs that exist: their paths, one a line."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def collect(standings: Sequence[Standing]) -> Comparison:
 
 
 def _note_on_versions(versions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of libraries that scored some runs in one version, and some in another."""
+    """Note on libraries that scored some runs in one version, and some in another."""
     keys = dict.fromkeys(key for each in versions for key in each)
     differing = [key for key in keys if len({str(each.get(key)) for each in versions}) > 1]
     if not differing:

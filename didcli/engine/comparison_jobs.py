@@ -22,7 +22,7 @@ from didcli.errors import RunError, UsageError
 from didcli.scoring.protocol import deciding
 
 RUNS_FOLDER = "runs"
-"""Of a comparison: where its runs are."""
+"""Folder of the runs within that of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Standing:
 
     job: Job
     step: int
-    """Of its checkpoint; without one, of its scores if they are what is asked for; else 0."""
+    """Steps of its checkpoint; without one, of its scores if they are what is asked for; else 0."""
     scores: Mapping[str, float | None] | None
-    """Those of the job's evaluation, of this very checkpoint, or of one that has been deleted; None
-    where it is still to be done."""
+    """Scores by the job's evaluation, of this very checkpoint, or of one that has been deleted;
+    None where it is still to be done."""
 
     @property
     def steps_left(self) -> int:
@@ -110,7 +110,7 @@ def examine(jobs: Sequence[Job]) -> list[Standing]:
 
 
 def scores_of(job: Job) -> dict[str, float | None] | None:
-    """Of `eval.json`, if it has all that is asked for, by the protocol asked for."""
+    """Scores in `eval.json`, if it has all that is asked for, by the protocol asked for."""
     report = read_report(job.folder)
     if report is None:
         return None

@@ -26,7 +26,7 @@ def seconds_per_step(
     on_failure: Callable[[str, DidError], None] = lambda _label, _error: None,
     on_data: OnProgress | None = None,
 ) -> Speeds:
-    """By label: what the logs of its runs say or, before there are any, what a few steps take now.
+    """Seconds by label: what the logs of its runs say or, without any, what a few steps take now.
 
     None where a few steps fail, and for finished runs without a log. on_timing: called with each
     label that is going to be timed; on_failure: with one that cannot be, and why.
@@ -52,7 +52,7 @@ def seconds_per_step(
 
 
 def seconds_left(standings: Sequence[Standing], speeds: Mapping[str, float | None]) -> float | None:
-    """Of training, one job after the other; None where a job is left whose speed is not known."""
+    """Seconds of training left, job after job; None where one is left whose speed is not known."""
     total = 0.0
     for standing in standings:
         speed = speeds[standing.job.label]
@@ -63,7 +63,7 @@ def seconds_left(standings: Sequence[Standing], speeds: Mapping[str, float | Non
 
 
 def to_plain(standings: Sequence[Standing], speeds: Speeds) -> dict[str, Any]:
-    """For JSON."""
+    """The plan, for JSON."""
     return {
         "jobs": [_as_plain(standing, speeds) for standing in standings],
         "training_seconds_left": seconds_left(standings, speeds),

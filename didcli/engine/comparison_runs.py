@@ -51,7 +51,7 @@ def label_runs(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     settings: of each run, by keys such as `method.beta`; `method.name` among them.
     """
     kinds: dict[str, list[dict[str, Any]]] = {}
-    """By method: the different settings of its runs, in order."""
+    """Different settings of the runs of each method, in order."""
     for own in map(_without_seed, settings):
         of_method = kinds.setdefault(own["method.name"], [])
         if own not in of_method:

@@ -76,7 +76,7 @@ class Evaluation:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """As `eval.json` has it, as far as it decides scores."""
+        """The protocol as `eval.json` has it, as far as it decides scores."""
         return deciding(EvaluationProtocol(**self.options.model_dump()).as_dict())
 
     def flags(self) -> list[str]:
@@ -96,11 +96,11 @@ class Spec:
     """A specification without a problem."""
 
     entries: Mapping[str, RunConfig]
-    """By label, in order; the settings have seed 0."""
+    """Settings by label, in order; with seed 0."""
     seeds: tuple[int, ...]
     evaluation: Evaluation
     text: str
-    """Of the file."""
+    """Text of the file."""
 
 
 class _Common(_Checked):
@@ -195,7 +195,7 @@ def read_spec(path: Path) -> Spec:
 
 
 def parse_spec(text: str, name: str) -> Spec:
-    """As `read_spec`, of what a file of that name holds."""
+    """Read, as `read_spec` does, what a file of that name holds."""
     try:
         content = yaml_text.load(text)
     except (ValueError, yaml.YAMLError) as error:

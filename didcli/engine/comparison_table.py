@@ -19,9 +19,9 @@ RESAMPLES = 10_000
 RESAMPLING_SEED = 0
 CONFIDENCE = 0.95
 FEWEST_PAIRS = 3
-"""For an interval: two differences have three means to resample to, which is none."""
+"""Pairs that an interval needs: two differences have three means to resample to, too few."""
 MANY_PAIRS = 10
-"""From which on an interval is shown without a warning."""
+"""Pairs from which on an interval is shown without a warning."""
 WIDTH = 100
 """Columns that the table for people takes at most, beside long labels."""
 
@@ -31,16 +31,16 @@ class Scored:
     """A run and what it scored."""
 
     label: str
-    """Of the method, or of its settings, whose runs differ in seed alone."""
+    """Name of the method, or of its settings, whose runs differ in seed alone."""
     seed: int
     path: str
     scores: Mapping[str, float | None]
-    """None where a score is not defined for the codes of the run."""
+    """Scores by name; None where one is not defined for the codes of the run."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """To the first method, over the seeds that both have."""
+    """The difference to the first method, over the seeds that both have."""
 
     pairs: int
     mean: float
@@ -59,10 +59,10 @@ class Summary:
     """Runs that have the score."""
     mean: float | None
     sd: float | None
-    """With n - 1; None for fewer than two runs."""
+    """Standard deviation, with n - 1; None for fewer than two runs."""
     best: float | None
     difference: Difference | None
-    """None for the first method itself, and where no seed is common."""
+    """Difference to the first method; None for that one, and where no seed is common."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Comparison:
     """Methods side by side."""
 
     labels: tuple[str, ...]
-    """In order; the first is the one that the others are compared with."""
+    """Methods in order; the first is the one that the others are compared with."""
     runs: tuple[Scored, ...]
     scores: tuple[str, ...]
     rows: tuple[Summary, ...]
@@ -78,7 +78,7 @@ class Comparison:
     notes: tuple[str, ...]
     """What a reader of the table should know, a sentence each."""
     data_source: str = ""
-    """Of the images: `rendered v1`, `official sha256:...`."""
+    """Source of the images: `rendered v1`, `official sha256:...`."""
 
     def count(self, label: str) -> int:
         return sum(run.label == label for run in self.runs)
@@ -133,7 +133,7 @@ def median_run(runs: Sequence[Scored], label: str, score: str) -> Scored | None:
 
 
 def to_text(comparison: Comparison) -> str:
-    """For people: mean, sd and best, then the differences, in blocks of at most `WIDTH` columns."""
+    """Mean, sd and best, then the differences, for people: blocks of at most `WIDTH` columns."""
     return "\n\n".join(
         "\n".join([title, *aligned(block)])
         for title, table in _tables(comparison)
@@ -168,7 +168,7 @@ def to_csv(comparison: Comparison) -> str:
 
 
 def to_plain(comparison: Comparison) -> dict[str, Any]:
-    """For JSON."""
+    """The comparison, for JSON."""
     return {
         "first": comparison.labels[0],
         "methods": list(comparison.labels),
@@ -278,7 +278,7 @@ def _score_cell(row: Summary) -> str:
 
 
 def _difference_cell(row: Summary, most: int) -> str:
-    """With the number of pairs, where it is not that of the row."""
+    """A difference, with the number of pairs where it is not that of the row."""
     if row.difference is None:
         return "-"
     low, high = row.difference.low, row.difference.high

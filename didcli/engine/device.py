@@ -91,7 +91,7 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
 
 
 def describe(device: torch.device, precision: torch.dtype, threads: int) -> str:
-    """For the first line of a run: `cpu (2 threads), bf16`."""
+    """Words for the first line of a run: `cpu (2 threads), bf16`."""
     where = f"cpu ({threads} thread{'s' * (threads > 1)})" if device.type == "cpu" else str(device)
     if device.type == "cuda":
         where += f" ({torch.cuda.get_device_name(device)})"

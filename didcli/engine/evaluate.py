@@ -304,8 +304,8 @@ def _plain(value: Any) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    """Of what has changed scores before. BLAS with its kernels, whose rounding moves explicitness
-    and infoe in the fifth decimal.
+    """Versions of what has changed scores before. BLAS with its kernels, whose rounding moves
+    explicitness and infoe in the fifth decimal.
     """
     versions = {"python": platform.python_version()}
     for library in threadpool_info():

@@ -25,9 +25,9 @@ from didcli.errors import UsageError
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 60.0
-"""For saving a checkpoint, before a process that was told to end is killed."""
+"""Time for saving a checkpoint, before a process that was told to end is killed."""
 ORPHAN_SECONDS = 60
-"""To wait for a trainer that a killed comparison has left behind, and that is saving."""
+"""Time to wait for a trainer that a killed comparison has left behind, and that is saving."""
 
 # Takes, before the arguments of `did`, the folder that this package lies in (it need not be
 # installed) and the number of the calling process. A comparison that is killed outright cannot tell
@@ -52,9 +52,9 @@ class Task:
     """Commands for one run folder, one after the other, each if the one before succeeded."""
 
     name: str
-    """For people."""
+    """Name for people."""
     folder: Path
-    """Of the run; it exists. What the commands print goes to its `job.log`."""
+    """Run folder; it exists. What the commands print goes to its `job.log`."""
     commands: tuple[tuple[str, ...], ...]
     """Arguments of `did`; at least one command."""
 

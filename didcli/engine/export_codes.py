@@ -50,7 +50,7 @@ class CodeSource:
     factor_sizes: tuple[int, ...]
     batches: Callable[[OnEncoded], Iterator[Rows]]
     notes: tuple[str, ...] = ()
-    """Of the dataset, see `didcli.interfaces.Dataset`."""
+    """Notes of the dataset, see `didcli.interfaces.Dataset`."""
 
 
 def dataset_codes(run: runs.Run, dataset: Dataset, limit: int | None, *, keep: bool) -> CodeSource:

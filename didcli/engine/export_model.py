@@ -232,7 +232,7 @@ def _run_onnx(content: bytes, inputs: Sequence[Tensor]) -> list[Tensor]:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Without what torch's ONNX exporter says of itself, which nobody who exports can change."""
+    """Hide what torch's ONNX exporter says of itself, which nobody who exports can change."""
     # "torchvision is not installed", for each of its operators.
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level

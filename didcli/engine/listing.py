@@ -20,7 +20,7 @@ class Entry:
 
     path: Path
     age_seconds: float
-    """Since its checkpoint (or, before there is one, its settings) was written."""
+    """Seconds since its checkpoint (or, before there is one, its settings) was written."""
     method: str = ""
     data: str = ""
     source: str = ""
@@ -30,7 +30,7 @@ class Entry:
     steps: int | None = None
     """Steps wanted."""
     scores: Mapping[str, float | None] = field(default_factory=dict)
-    """Of the last `did eval`, if it was of this checkpoint, or that one has been deleted."""
+    """Scores of the last `did eval`, if it was of this checkpoint, or that one has been deleted."""
     problem: str = ""
     """Why the run cannot be read; the fields above but `path` and age are then empty, or null."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from didcli.io.remote import RemoteFile
 
 OFFICIAL, RENDERED = "official", "rendered"
-"""Where a set comes from."""
+"""Sources that a set comes from."""
 SEE_ALL = "See what there is: did download --list"
 
 
@@ -41,9 +41,9 @@ class Offer:
     alternatives: "tuple[tuple[RemoteFile, ...], ...]"
     can_render: bool
     factors: dict[str, int]
-    """Number of values of each."""
+    """Number of values of each factor."""
     kinds: tuple[str, ...]
-    """Empty where there is but one; else as many as alternatives."""
+    """Names of the kinds, as many as alternatives; empty where there is but one."""
     settings: dict[str, str]
     """What `load` takes to load the kind that was chosen."""
 

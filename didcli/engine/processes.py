@@ -19,11 +19,11 @@ TIMEOUT = timedelta(minutes=30)
 SECONDS_TO_BE_ENDED = 30.0
 """Time that a process which is not the first to fail gives torchrun to end it."""
 SECONDS_TO_LET_GO = 0.5
-"""For gloo's threads to let go of their last message: one that still holds it when the group is
-destroyed aborts the process at its exit (seen in 6 of 24 runs on a busy machine, and in 0 of 30
+"""Time for gloo's threads to let go of their last message: one that still holds it when the group
+is destroyed aborts the process at its exit (seen in 6 of 24 runs on a busy machine, and in 0 of 30
 with this wait)."""
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""Set by torchrun in the environment of every process."""
+"""Variables that torchrun sets in the environment of every process."""
 
 
 @contextmanager

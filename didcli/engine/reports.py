@@ -18,7 +18,7 @@ from didcli.scoring.protocol import deciding
 
 FILE_NAME = "eval.json"
 PICTURE_NAME = "eval.png"
-"""Of the same scores, drawn by `did eval --plot`."""
+"""Picture of the same scores, drawn by `did eval --plot`."""
 BY_SCORE = ("scores", "scores_sd", "scores_per_seed", "chance", "details")
 """Parts of a report that have a key for each score or metric."""
 
@@ -98,7 +98,7 @@ def _joined(former: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, A
 
 
 def _sha256(path: Path) -> str:
-    """Of a file that is read once in a process, unless it changes: checkpoints are large."""
+    """SHA-256 of a file, read once in a process, unless it changes: checkpoints are large."""
     status = path.stat()
     # A checkpoint that replaces another one has a new number, whatever its clock says.
     state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -20,9 +20,9 @@ LOG_NAME = "log.jsonl"
 PICTURE_NAME = "traversal.png"
 """The picture that training refreshes."""
 JOB_LOG_NAME = "job.log"
-"""What a command said of which `did compare` started it here."""
+"""What the commands said that `did compare` started here."""
 CARD_NAME = "README.md"
-"""Of a released run."""
+"""Model card of a released run."""
 LOCK_NAME = ".lock"
 WRITTEN = {
     *(CONFIG_NAME, checkpoints.FILE_NAME, LOG_NAME, JOB_LOG_NAME, PICTURE_NAME),

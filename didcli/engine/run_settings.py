@@ -10,8 +10,8 @@ from didcli.errors import DidError, RunError, UsageError
 
 
 def settings_of(folder: Path) -> RunConfig:
-    """As the checkpoint has them: they are covered by its integrity. Those of `config.yaml` where
-    there is none.
+    """Settings as the checkpoint has them, covered by its integrity; where there is none, those of
+    `config.yaml`.
 
     Raises RunError where they are lost, or another version's.
     """
@@ -24,7 +24,7 @@ def settings_of(folder: Path) -> RunConfig:
 def checked_settings(
     folder: Path, settings: Layer, versions: Mapping[str, str] | None = None
 ) -> RunConfig:
-    """Of a run, as they were found. Raises RunError for those that this version does not know.
+    """Settings of a run as they were found. Raises RunError if this version does not know them.
 
     versions: of what wrote them, where that is known.
     """
@@ -39,7 +39,7 @@ def checked_settings(
 
 
 def read_settings(folder: Path) -> Layer | None:
-    """Of a run to go on with: its `config.yaml`, or what its checkpoint says where that is lost.
+    """Settings of a run to go on with: `config.yaml`, or where that is lost its checkpoint's.
 
     None where there is neither. Whether they are those of the checkpoint is seen on resuming.
     Raises RunError for a damaged file.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from didcli.interfaces import Method
 
 SETTLED_SOURCES = ("official", "rendered")
-"""What `data.source: auto` may come to, and the `source` of a dataset then begins with."""
+"""Sources that `data.source: auto` may come to; the `source` of a dataset then begins so."""
 BATCH_SIZE = 256
 """Images per pass of `encode` and `decode`. Fixed, so that codes do not depend on the caller."""
 
@@ -40,9 +40,9 @@ class Run:
         self.digest = checkpoint.digest
         """SHA-256 of the checkpoint file, hexadecimal."""
         self.versions = checkpoint.versions
-        """Of the packages that trained it."""
+        """Versions of the packages that trained it."""
         self.source = checkpoint.source
-        """Where the training images came from."""
+        """Source of the training images."""
         self.image_shape = checkpoint.image_shape
         """(C, H, W)."""
         self.device = device

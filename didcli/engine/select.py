@@ -233,7 +233,7 @@ def _active_standardised(codes: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _notes(runs: "Sequence[Run]", codes: Sequence[NDArray[np.float32]]) -> list[str]:
-    """Of runs without a latent, and of different settings: they differ in more than luck."""
+    """Notes on runs without a latent, and on different settings: they differ in more than luck."""
 
     def settings(run: "Run") -> dict[str, Any]:
         return {key: v for key, v in run.config.flat().items() if key not in REPETITION}

@@ -8,10 +8,10 @@ from didcli.engine.setup import set_up
 from didcli.io.records import OnProgress
 
 PLACES = 4
-"""Steps of a method cost more once a loss has come in, or a code has opened: they are timed at the
-middle of each quarter of the run."""
+"""Places at which steps are timed, the middle of each quarter of the run: a step costs more once a
+loss has come in, or a code has opened."""
 STEPS = 8
-"""At each place. Some have a penalty at every fourth step."""
+"""Steps timed at each place. Some have a penalty at every fourth step."""
 
 
 def seconds_per_step(

@@ -41,7 +41,7 @@ class Report:
     """Steps done."""
     losses: Mapping[str, float]
     images_per_second: float
-    """Images of real data, since the line before."""
+    """Real images trained on in a second, since the line before."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def collapse(step: int, losses: Mapping[str, float]) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides the numbers."""
+    """Versions of what decides the numbers."""
     return {
         "didcli": didcli.__version__,
         "numpy": np.__version__,

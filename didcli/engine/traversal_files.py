@@ -8,7 +8,7 @@ from didcli.engine.traverse import Traversal
 from didcli.io import page, pictures
 
 GIF_PERIOD_MS = 3000
-"""Of an animation, there and back."""
+"""Time that an animation takes, there and back."""
 GIF_FRAME_MS = (40, 300)
 """Shortest and longest frame: viewers slow down what is faster, and what is slower stutters."""
 
