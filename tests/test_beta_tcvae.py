@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from one_step import build, gradients, images, rng
+from one_step import assert_gradients, build, gradients, images, negative_elbo, rng
 from torch.distributions import Normal
 
 from didcli.errors import UsageError
@@ -49,3 +49,16 @@ def test_a_dataset_smaller_than_a_batch_is_a_wrong_setting():
     method = build(beta_tcvae, estimator="mss", dataset_size=8)
     with pytest.raises(UsageError, match="a batch of 16 images cannot be from a dataset of 8"):
         method.train_step(images(16), rng(), 0)
+
+
+def test_gradients_of_the_tc_flow_through_codes_and_posteriors():
+    method = build(beta_tcvae, beta=5.0)
+    with torch.no_grad():
+        method.e.head[-1].weight[:3] *= 30.0  # means far apart, so that codes have a TC
+    found = gradients(method)
+    loss, codes = negative_elbo(method, torch.randn(16, 3, generator=rng()))
+    mean, log_var = method.e(images()).chunk(2, dim=1)
+    density = Normal(mean, torch.exp(0.5 * log_var)).log_prob(codes[:, None]).exp()  # (i, j, d)
+    joint, marginals = density.prod(dim=2).mean(dim=1), density.mean(dim=1)
+    tc = (joint.log() - marginals.log().sum(dim=1)).mean()
+    assert_gradients(found, loss + 4.0 * tc, "", method)

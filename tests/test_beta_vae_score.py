@@ -55,3 +55,11 @@ def test_it_refuses_a_table_that_is_no_complete_grid():
     table = code_table(noisy().codes[1:], grid()[1:], SIZES)
     with pytest.raises(UndefinedError, match=r"\(4 x 3 x 5 rows\); this table of 59 rows"):
         score(table)
+
+
+def test_it_is_measured_on_points_that_were_not_learned_from():
+    few = replace(FEW, train_points=40, vote_batch=2)
+    table = ignorant((8, 9, 10), latents=60)
+    found = beta_vae.score(table, np.random.RandomState(0), few)
+    assert found.details["train_accuracy"] > 0.9
+    assert found.scores["beta_vae"] < 0.5

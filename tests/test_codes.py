@@ -282,3 +282,21 @@ def test_a_circular_code_that_opens_later_grows_from_the_centre():
     cfg = config(circular=[0, 3], opening={2: LATER, 3: LATER})
     assert draws.ranges(cfg, 125, CPU).tolist() == [1, 1, 0.25, 0.25, 1, 0.25, 1, 1]
     assert draws.ranges(cfg, 300, CPU).tolist() == [1] * 8
+
+
+def test_steps_are_even_between_their_bounds():
+    cfg = config(step_min=0.2, step_max=0.6)
+    codes, moved, _ = draws.draw_pairs(cfg, 5000, CPU, rng(), 0)
+    length = (moved - codes).abs().amax(dim=1)
+    for share in (0.25, 0.5, 0.75):
+        below = (length < 0.2 + 0.4 * share).float().mean().item()
+        assert below == pytest.approx(share, abs=0.03)
+
+
+def test_small_steps_turn_angles_and_change_categories_to_their_other_values():
+    cfg = config(circular=[0], categories={1: 3, 2: 2})
+    inputs = torch.tensor([[0.2, 0.0, -1.0, 0.3, 0.0, 0.0]]).repeat(1000, 1)
+    moved = draws.draw_neighbours(cfg, inputs, 0.1, rng(), 0)
+    assert moved[:, 0].unique().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert moved[:, 1].unique().tolist() == [-1, 0, 1]
+    assert moved[:, 2].unique().tolist() == [-1, 1]

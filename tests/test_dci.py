@@ -113,3 +113,22 @@ def test_without_numba_scikit_learn_steps_in_and_says_so(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_numba)
     result = dci.score(noisy((2, 3)), np.random.RandomState(0), FEW)
     assert "Numba needs NumPy 2.4 or less" in result.notes[0]
+
+
+def test_details_are_of_latents_and_of_factors():
+    factors = grid((4, 9))
+    codes = np.column_stack([factors[:, 0], factors[:, 1] // 3, factors[:, 1] % 3])
+    table = with_codes(perfect((4, 9)), codes)
+    details = dci.score(table, np.random.RandomState(0), FEW).details
+    assert details["disentanglement_per_latent"] == pytest.approx([1, 1, 1], abs=0.02)
+    of_one, of_two = details["completeness_per_factor"]
+    assert of_one > 0.98
+    assert of_two < 0.8
+
+
+def test_accuracies_are_of_points_learned_from_and_of_others():
+    apart = dataclasses.replace(FEW, disjoint=True)
+    details = dci.score(ignorant((6, 5, 8)), np.random.RandomState(0), apart).details
+    assert details["train_accuracy"] > 0.8
+    assert details["train_accuracy"] == pytest.approx(details["train_accuracy_per_factor"].mean())
+    assert details["test_accuracy_per_factor"].max() < 0.35

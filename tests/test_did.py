@@ -8,7 +8,7 @@ import torch
 
 from didcli.errors import UsageError
 from didcli.methods import did
-from didcli.nn import parallel
+from didcli.nn import losses, parallel
 from didcli.nn.codes import draw_neighbours, draw_pairs
 from didcli.nn.decoders import LeakyClamp
 
@@ -423,3 +423,106 @@ def test_processes_share_what_one_would_take_of_a_batch(monkeypatch):
     method = did.build(did.Config(lambda_h=0.0, lambda_o=1.0, width=4, anchors=20), SHAPE)
     with pytest.raises(UsageError, match="20 anchors"):
         method._sizes(8, step=0)
+
+
+def test_l_i_alone_sets_in_with_its_ramp():
+    method = model(circular=[0], lambda_i={0: 0.0, 2: 1.0}, lambda_h=0.0)
+    assert "unevenness" not in method.train_step(images(), rng(0), 0)
+    assert "unevenness" in method.train_step(images(), rng(1), 1)
+
+
+@pytest.mark.parametrize("name", ["lambda_o", "lambda_i", "lambda_r", "lambda_e", "lambda_k"])
+def test_a_weight_is_that_of_its_step(name):
+    common = {"circular": [0], "instance_noise": 0.0, "lambda_h": 0.0, "opening": LATER}
+    ramp = gradients_reaching_g(model(**common, **{name: {0: 0.0, 20: 3.0}}))
+    flat = gradients_reaching_g(model(**common, **{name: 1.5}))
+    assert torch.allclose(ramp, flat, atol=1e-6)
+
+
+def test_e_is_kept_anew_whenever_codes_begin_to_open():
+    opening = {2: {1: 0.0, 9: 1.0}, 3: {3: 0.0, 9: 1.0}}
+    method = model(lambda_k=1.0, opening=opening, instance_noise=0.0)
+    for step in range(4):
+        method.train_step(images(), rng(step), step)
+    before = weights(method.e_ema)
+    method.train_step(images(), rng(4), 4)
+    assert torch.equal(weights(method.e_kept), before)
+
+
+def test_l_k_holds_a_circular_code_by_its_cosine_and_its_sine():
+    method = model(lambda_k=1.0, circular=[0], opening=LATER, instance_noise=0.0)
+    kept, generator, caught = copy.deepcopy(method.e_ema), copy.deepcopy(method.g), []
+    method.g.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0].detach()))
+    logs = method.train_step(images(), rng(), 10)
+    inputs = caught[0][:16]
+    with torch.no_grad():
+        error = kept(generator(inputs)) - inputs[:, :5]
+    held = [0, 1, 4]  # the cosine of code 0, code 1, the sine of code 0
+    expected = error[:, held].square().mean().item()
+    assert logs["keeping"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_images_are_compared_without_the_noise_that_networks_see():
+    method = model(lambda_r=1.0, lambda_o=1.0, lambda_i=1.0, circular=[0], instance_noise=0.3)
+    for parameter in method.g.parameters():
+        parameter.data.zero_()  # black, whatever the codes
+    logs = method.train_step(images(), rng(), 0)
+    expected = images().square().mean().item()
+    assert logs["reconstruction"].item() == pytest.approx(expected, rel=1e-5)
+    assert logs["overlap"] == logs["unevenness"] == 0
+
+
+def test_the_encoder_that_is_kept_sees_the_noise_too():
+    method, seen = model(instance_noise=0.2, lambda_k=1.0, opening=LATER), []
+    for parameter in method.g.parameters():
+        parameter.data.zero_()
+    method.e_kept.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    method.train_step(images(), rng(), 10)
+    assert seen[0].std().item() == pytest.approx(0.2, rel=0.1)
+
+
+def test_a_step_draws_codes_as_far_as_they_reach_at_it():
+    method, caught = model(circular=[3], opening={3: {10: 0.0, 20: 1.0}}), []
+    method.g.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0]))
+    method.train_step(images(), rng(), 15)
+    assert torch.allclose(caught[0][:, 3:5].norm(dim=1), torch.tensor(0.5))
+
+
+def test_e_and_h_follow_the_factor_of_the_rates():
+    method = model(lr_factor={100: 1.0, 300: 0.02}, lr_encoders=3e-3)
+    method.train_step(images(), rng(), 200)
+    assert method.optimisers["eh"].param_groups[0]["lr"] == pytest.approx(3e-3 * 0.51)
+
+
+def test_codes_are_read_and_drawn_by_the_averages_with_z_at_its_mean():
+    method = model(circular=[1], polar={0: 2})
+    for network in (method.g, method.e):
+        for parameter in network.parameters():
+            parameter.data.fill_(0.1)
+    point = torch.tensor([0.0, 0.0, 1.0, 0.3, 1.0])  # both angles a quarter turn, the radius 1
+    last = method.e_ema.head[-1]
+    last.weight.data.zero_()
+    last.bias.data.copy_(point)
+    codes = torch.tensor([[0.5, 0.5, 1.0, 0.3]])
+    assert torch.allclose(method.encode(images(1)), codes, atol=1e-6)
+    expected = method.g_ema(torch.cat((point, torch.zeros(2)))[None]).clamp(0, 1)
+    assert torch.allclose(method.decode(codes), expected, atol=1e-5)
+
+
+def test_contrast_and_penalty_are_in_float32_under_autocast(monkeypatch):
+    inside = []
+
+    def noted(name):
+        real = getattr(losses, name)
+
+        def term(*args):
+            inside.append((name, torch.is_autocast_enabled("cpu")))
+            return real(*args)
+
+        monkeypatch.setattr(losses, name, term)
+
+    noted("supervised_info_nce")
+    noted("gradient_penalty")
+    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+        model().train_step(images(), rng(), 0)
+    assert sorted(inside) == [("gradient_penalty", False), ("supervised_info_nce", False)]

@@ -199,3 +199,12 @@ def test_each_optimiser_has_its_rate_and_all_have_the_betas():
         "eh": 3e-3,
     }
     assert all(tuple(group["betas"]) == (0.3, config.beta2) for group in groups.values())
+
+
+@pytest.mark.parametrize(("step", "decay"), [(90, 0.91), (5000, 5001 / 5010), (50_000, 0.999)])
+def test_the_average_is_short_until_it_is_as_long_as_asked(step, decay):
+    method = method_of("nonsaturating", "supcon", "signed")
+    before = vector(method.g_ema)
+    method.train_step(images(), rng(), step)
+    moved = (vector(method.g_ema) - before).norm() / (vector(method.g) - before).norm()
+    assert moved.item() == pytest.approx(1 - decay, rel=0.01)  # in float32

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from one_step import assert_gradients, build, gradients, images, negative_elbo, rng
 
 from didcli import config as settings
 from didcli.methods import dip_vae
@@ -68,3 +69,18 @@ def test_the_covariance_is_in_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         _, logs = dip_vae.regulariser(config, posterior(0.0), torch.tensor(0.0), 0)
     assert logs["dip"].item() == exact["dip"].item()
+
+
+@pytest.mark.parametrize("variant", ["i", "ii"])
+def test_gradients_flow_through_means_and_variances(variant):
+    method = build(dip_vae, variant=variant, lambda_od=3.0, lambda_d_factor=2.0)
+    found = gradients(method)
+    loss, _ = negative_elbo(method, torch.randn(16, 3, generator=rng()))
+    mean, log_var = method.e(images()).chunk(2, dim=1)
+    covariance = torch.cov(mean.T, correction=0)
+    if variant == "ii":
+        covariance = covariance + torch.diag(log_var.exp().mean(dim=0))
+    diagonal = torch.eye(3).bool()
+    loss = loss + 3.0 * covariance[~diagonal].square().sum()
+    loss = loss + 6.0 * (covariance[diagonal] - 1).square().sum()
+    assert_gradients(found, loss, "", method)

@@ -55,3 +55,18 @@ def test_processes_share_what_one_would_draw(small_step, monkeypatch):
         assert torch.equal(own.codes, whole.codes[rank::2])
         assert torch.equal(own.inputs[own.neighbours], whole.inputs[whole.neighbours][rank::2])
         assert torch.equal(own.changed, whole.changed)  # H sees the pairs of all
+
+
+@pytest.mark.parametrize("small_step", [None, SMALL], ids=["absolute", "signed"])
+def test_codes_that_open_are_drawn_changed_and_taught_as_far_as_they_reach(small_step):
+    later = {10: 0.0, 20: 1.0}
+    config = CodeConfig(latent_dim=4, noise_dim=2, circular=[3], opening={2: later, 3: later})
+    sizes = Sizes(fakes=3000, pairs=1000, anchors=1000, reconstructed=0)
+    found = draw(config, sizes, small_step, CPU, torch.Generator().manual_seed(3), step=15)
+    assert found.reach.tolist() == [1, 1, 0.5, 0.5, 0.5, 1, 1]
+    assert torch.equal(found.codes, found.inputs[:3000, :5])
+    assert found.codes[:, 2].abs().max().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.allclose(found.codes[:, 3:].norm(dim=1), torch.tensor(0.5))
+    assert set(found.changed.tolist()) == {0, 1, 2, 3}
+    moved = found.inputs[found.neighbours] != found.inputs[:1000].repeat(2, 1)
+    assert moved.any(dim=0).tolist() == [True] * 5 + [False] * 2

@@ -67,3 +67,11 @@ def test_it_refuses_a_table_that_is_no_complete_grid():
     table = code_table(noisy().codes[1:], grid()[1:], SIZES)
     with pytest.raises(UndefinedError, match="intervenes"):
         score(table)
+
+
+@pytest.mark.parametrize(("sd", "active"), [(0.1, [0, 1, 2]), (0.04, [])])
+def test_latents_are_pruned_by_their_standard_deviation(sd, active):
+    codes = perfect().codes / perfect().codes.std(axis=0)
+    details = result(with_codes(perfect(), sd * codes)).details
+    assert details["active_latents"].tolist() == active
+    assert details["latent_std"] == pytest.approx([sd] * 3, rel=0.1)

@@ -101,3 +101,15 @@ def test_one_active_latent_is_undefined():
     codes = np.column_stack([perfect().codes[:, 0], np.zeros((60, 2))])
     with pytest.raises(UndefinedError, match="1 latent is active"):
         result(with_codes(perfect(), codes))
+
+
+def test_scores_are_of_the_latents_in_use():
+    codes = np.column_stack([noisy().codes, 1e-3 * ignorant().codes[:, :1]])
+    found = result(with_codes(noisy(), codes))
+    active = [0, 1, 2, 3, 4]
+    assert found.details["active_latents"].tolist() == active
+    known = found.details["normalised_information"]
+    of_latents = [max(row) / sum(row) if sum(row) else 1 / 3 for row in known[active].tolist()]
+    of_factors = [max(column) / sum(column) for column in known[active].T.tolist()]
+    assert found.scores["infom"] == pytest.approx((np.mean(of_latents) - 1 / 3) / (1 - 1 / 3))
+    assert found.scores["infoc"] == pytest.approx((np.mean(of_factors) - 1 / 5) / (1 - 1 / 5))

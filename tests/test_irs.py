@@ -4,6 +4,7 @@ from code_tables import FEW, SIZES, grid, ignorant, noisy, perfect, with_codes
 
 from didcli.metrics import irs
 from didcli.scoring.protocol import UndefinedError
+from didcli.scoring.sampling import draw_training
 from didcli.scoring.table import code_table
 
 
@@ -69,3 +70,14 @@ def test_all_constant_is_undefined():
 def test_it_refuses_a_table_that_is_no_complete_grid():
     with pytest.raises(UndefinedError, match="intervenes"):
         result(code_table(noisy().codes[1:], grid()[1:], SIZES))
+
+
+def test_latents_are_weighed_by_their_largest_deviation():
+    codes = np.column_stack([20.0 * grid()[:, 0], ignorant().codes[:, 0]])
+    table = with_codes(perfect(), codes)
+    found = result(table)
+    drawn = draw_training(table, np.random.RandomState(0), FEW).codes.astype(float)
+    weight = np.abs(drawn - drawn.mean(axis=0)).max(axis=0)
+    best = found.details["robustness"].max(axis=1)
+    assert abs(best[0] - best[1]) > 0.2
+    assert found.scores["irs"] == pytest.approx((best * weight).sum() / weight.sum())

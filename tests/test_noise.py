@@ -33,3 +33,9 @@ def test_gradients_pass_unchanged():
     images = GREY[:2].clone().requires_grad_()
     InstanceNoise(0.1, torch.Generator().manual_seed(0))(images).sum().backward()
     assert torch.equal(images.grad, torch.ones_like(images))
+
+
+def test_noise_of_channels_is_independent():
+    drawn = noise(0.1)
+    correlation = torch.corrcoef(drawn.transpose(0, 1).flatten(1))
+    assert torch.allclose(correlation, torch.eye(2), atol=0.01)

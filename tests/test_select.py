@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from random_run import make_dataset, make_run
+from sklearn.linear_model import Lasso
 
 from didcli.engine import runs, select
 from didcli.errors import UsageError
@@ -153,3 +154,31 @@ def test_one_run_a_negative_seed_and_runs_on_other_data_are_refused(three_runs, 
     monkeypatch.setattr(three_runs[1], "dataset", lambda *_: other)
     with pytest.raises(UsageError, match="different data: dsprites elsewhere, dsprites random"):
         select.select(three_runs, "udr")
+
+
+def test_groups_fix_an_active_latent_wherever_the_dead_ones_are():
+    codes = np.random.default_rng(0).normal(size=(500, 3)) * [1e-3, 1, 1]
+    groups, fixed = select.fixed_latent_codes(codes.astype(np.float32), np.random.default_rng(0))
+    constant = (groups == groups[:, :1]).all(axis=1)
+    assert (constant.argmax(axis=1) == 1 + fixed).all()
+    assert not constant[:, 0].any()
+
+
+def test_udr_scores_a_model_by_how_well_the_others_predict_it():
+    generator = np.random.default_rng(0)
+    sources = generator.normal(size=(500, 3))
+    codes = [sources @ generator.normal(size=(3, latents)) for latents in (2, 3, 4)]
+    codes = [(each - each.mean(axis=0)) / each.std(axis=0) for each in codes]
+    expected = []
+    for own in range(3):
+        agreement = []
+        for other in {0, 1, 2} - {own}:
+            lasso = abs(Lasso(alpha=0.1).fit(codes[other], codes[own]).coef_)
+            sides = [
+                np.mean([max(row) ** 2 / sum(row) if sum(row) else 0 for row in side.tolist()])
+                for side in (lasso, lasso.T)
+            ]
+            agreement.append(np.mean(sides))
+        expected.append(np.median(agreement))
+    found = select.udr([each.astype(np.float32) for each in codes]).scores
+    assert found == pytest.approx(expected, abs=1e-4)

@@ -301,3 +301,9 @@ def test_a_signal_while_the_dataset_is_made_ends_at_once(tmp_path, number, code)
     assert "stop" not in said  # nor is there a step to be saved
     assert not list((tmp_path / "runs").iterdir())
     assert not [path for path in (tmp_path / "data").iterdir() if path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize(("fake_sd", "said"), [(0.049, True), (0.051, False)])
+def test_a_collapse_is_less_than_a_quarter_of_the_spread(fake_sd, said):
+    values = {"fake_sd": fake_sd, "real_sd": 0.2, "fake_mean": 0.0, "real_mean": 0.0}
+    assert (train.collapse(1000, values) is not None) == said
