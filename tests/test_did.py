@@ -526,3 +526,14 @@ def test_contrast_and_penalty_are_in_float32_under_autocast(monkeypatch):
     with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
         model().train_step(images(), rng(), 0)
     assert sorted(inside) == [("gradient_penalty", False), ("supervised_info_nce", False)]
+
+
+def test_optimisers_own_all_that_has_gradients_and_nothing_else():
+    method = model(lambda_k=1.0, opening=LATER)
+    owned = {
+        id(weight)
+        for optimiser in method.optimisers.values()
+        for group in optimiser.param_groups
+        for weight in group["params"]
+    }
+    assert {id(weight) for weight in method.parameters() if weight.requires_grad} == owned

@@ -75,3 +75,9 @@ def test_latents_are_pruned_by_their_standard_deviation(sd, active):
     details = result(with_codes(perfect(), sd * codes)).details
     assert details["active_latents"].tolist() == active
     assert details["latent_std"] == pytest.approx([sd] * 3, rel=0.1)
+
+
+def test_the_training_accuracy_is_that_of_the_training_votes():
+    details = result(noisy(noise=1.0)).details
+    votes = details["votes"]
+    assert details["train_accuracy"] == votes.max(axis=1).sum() / votes.sum()

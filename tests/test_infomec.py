@@ -113,3 +113,9 @@ def test_scores_are_of_the_latents_in_use():
     of_factors = [max(column) / sum(column) for column in known[active].T.tolist()]
     assert found.scores["infom"] == pytest.approx((np.mean(of_latents) - 1 / 3) / (1 - 1 / 3))
     assert found.scores["infoc"] == pytest.approx((np.mean(of_factors) - 1 / 5) / (1 - 1 / 5))
+
+
+def test_information_is_normalised_by_the_entropy_of_the_factor():
+    """A latent that determines its factor knows all of it, however many values it has."""
+    known = result(noisy((6, 5, 8), noise=0.02)).details["normalised_information"]
+    assert known.diagonal()[:3] == pytest.approx([1, 1, 1], abs=0.05)

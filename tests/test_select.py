@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,3 +183,15 @@ def test_udr_scores_a_model_by_how_well_the_others_predict_it():
         expected.append(np.median(agreement))
     found = select.udr([each.astype(np.float32) for each in codes]).scores
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_cross_scores_have_encoders_as_rows():
+    good, blind = (
+        SimpleNamespace(path=Path(name), decode=lambda codes: codes, encode=encode)
+        for name, encode in (("good", lambda images: images), ("blind", lambda images: 0 * images))
+    )
+    codes = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+    scores = select._cross_scores(
+        [good, blind], [codes, codes], np.random.default_rng(0), lambda *_: None
+    )
+    assert scores.tolist() == [[1, 1], [0, 0]]

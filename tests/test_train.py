@@ -307,3 +307,9 @@ def test_a_signal_while_the_dataset_is_made_ends_at_once(tmp_path, number, code)
 def test_a_collapse_is_less_than_a_quarter_of_the_spread(fake_sd, said):
     values = {"fake_sd": fake_sd, "real_sd": 0.2, "fake_mean": 0.0, "real_mean": 0.0}
     assert (train.collapse(1000, values) is not None) == said
+
+
+def test_throughput_counts_images_and_not_steps(monkeypatch):
+    clock = train._Clock(batch_size=4, last_step=10, last_time=100.0)
+    monkeypatch.setattr("time.perf_counter", lambda: 104.0)
+    assert clock.report(20, {}).images_per_second == 10.0

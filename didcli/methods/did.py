@@ -167,8 +167,8 @@ class Config(CodeConfig):
             )
         if self.smooth and self.networks not in SMOOTHED:
             raise ValueError(
-                f"smooth: {self.networks} networks do not draw in blocks; give smooth=false, or "
-                f"one of {', '.join(SMOOTHED)}"
+                f"smooth: {self.networks} networks cannot end with a blur; give smooth=false, or "
+                f"networks={' or '.join(SMOOTHED)}"
             )
 
 
