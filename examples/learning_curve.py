@@ -1,28 +1,31 @@
 """MIG, DCI-D and SAP against training time, of several presets.
 
-    python examples/learning_curve.py did-dsprites-quick beta_tcvae-dsprites --out curves
+    python examples/learning_curve.py did-dsprites-quick beta_tcvae-dsprites --seeds 0 1 2
 
 Each preset is trained to a few numbers of steps one after the other, each time going on from the
 last, and scored there: `did train --resume --steps N`, `did eval --json`. A curve that was cut off
 goes on where it was; give a new --out when a preset has changed. Time is that of training and of
-saving, as log.jsonl has it, without starting up and scoring. Writes curves.csv and curves.png into
---out. `NAME:key=value;...` changes settings, as --set does.
+saving, as log.jsonl has it, without starting up and scoring. Writes curves.csv, a row for each
+score of a run, and curves.png, means and ranges over seeds, into --out. `NAME:key=value;...`
+changes settings, as --set does.
 """
 
 import argparse
 import csv
+import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 
 from matplotlib.figure import Figure
 
 from didcli import config as settings
 
 SCORES = {"mig": "MIG", "dci_disentanglement": "DCI-D", "sap": "SAP"}
-COLUMNS = ("curve", "step", "minutes", *SCORES)
+COLUMNS = ("curve", "seed", "step", "minutes", *SCORES)
 DID = (sys.executable, "-m", "didcli")
 HALVINGS = 5
 """Points of a curve before the last: at half of its steps, a quarter, ..."""
@@ -33,12 +36,13 @@ def main() -> None:
     parser.add_argument("presets", nargs="+", metavar="PRESET[:KEY=VALUE;...]")
     parser.add_argument("--out", type=Path, default=Path("curves"))
     parser.add_argument("--threads", type=int, default=0, help="0 is one per core")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for curve in arguments.presets:
-        for row in points(curve, arguments.out / f"{name_of(curve)}-s{arguments.seed}", arguments):
+    for seed, curve in itertools.product(arguments.seeds, arguments.presets):
+        run = arguments.out / f"{name_of(curve)}-s{seed}"
+        for row in points(curve, seed, run, arguments.threads):
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             rows.append(row)
     with (arguments.out / "curves.csv").open("w", newline="") as file:
@@ -53,13 +57,13 @@ def name_of(curve: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in curve)
 
 
-def points(curve: str, run: Path, arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
-    """The rows of a curve, in the order of training."""
+def points(curve: str, seed: int, run: Path, threads: int) -> Iterator[dict[str, object]]:
+    """The rows of a run, in the order of training."""
     preset, _, changes = curve.partition(":")
     assignments = [text for text in changes.split(";") if text]
     steps = settings.resolve(preset, assignments=assignments).train.steps
-    options = ["--preset", preset, "--seed", str(arguments.seed), "--out", str(run), "--resume"]
-    options += ["--threads", str(arguments.threads), "--quiet", "--set", "train.picture_every=0"]
+    options = ["--preset", preset, "--seed", str(seed), "--out", str(run), "--resume"]
+    options += ["--threads", str(threads), "--quiet", "--set", "train.picture_every=0"]
     for text in assignments:
         options += ["--set", text]
     for until in sorted({max(1, steps >> halving) for halving in range(HALVINGS + 1)}):
@@ -72,6 +76,7 @@ def points(curve: str, run: Path, arguments: argparse.Namespace) -> Iterator[dic
         scores = json.loads(report.read_text())["scores"]
         yield {
             "curve": curve,
+            "seed": seed,
             "step": until,
             "minutes": round(seconds(run, until) / 60, 2),
             **{key: round(scores[key], 4) for key in SCORES},
@@ -95,12 +100,20 @@ def seconds(run: Path, until: int) -> float:
 
 
 def draw(rows: list[dict[str, object]]) -> Figure:
-    """A panel for each score, a line for each curve."""
+    """A panel for each score, and in it a line for each curve: the mean of its seeds, and a band
+    from the lowest to the highest."""
     figure = Figure(figsize=(3.4 * len(SCORES), 3.2), layout="constrained", dpi=130)
     for axis, (key, title) in zip(figure.subplots(1, len(SCORES)), SCORES.items(), strict=True):
         for curve in dict.fromkeys(row["curve"] for row in rows):
             own = [row for row in rows if row["curve"] == curve]
-            axis.plot([row["minutes"] for row in own], [row[key] for row in own], "o-", label=curve)
+            stops = [
+                [row for row in own if row["step"] == step]
+                for step in dict.fromkeys(row["step"] for row in own)
+            ]
+            minutes = [mean(row["minutes"] for row in stop) for stop in stops]
+            scores = [[row[key] for row in stop] for stop in stops]
+            axis.plot(minutes, list(map(mean, scores)), "o-", label=curve)
+            axis.fill_between(minutes, list(map(min, scores)), list(map(max, scores)), alpha=0.2)
         axis.set_title(title)
         axis.set_xlabel("minutes of training")
         axis.set_ylim(bottom=0)
