@@ -2,12 +2,12 @@
 
     python examples/learning_curve.py did-dsprites-quick beta_tcvae-dsprites --seeds 0 1 2
 
-Each preset is trained to a few numbers of steps one after the other, each time going on from the
-last, and scored there: `did train --resume --steps N`, `did eval --json`. A curve that was cut off
-goes on where it was; give a new --out when a preset has changed. Time is that of training and of
-saving, as log.jsonl has it, without starting up and scoring. Writes curves.csv, a row for each
-score of a run, and curves.png, means and ranges over seeds, into --out. `NAME:key=value;...`
-changes settings, as --set does.
+Each preset is trained to a few numbers of steps, up to its own, one after the other, each time
+going on from the last, and scored there: `did train --resume --steps N`, `did eval --json`. A curve
+that was cut off goes on where it was; give a new --out when a preset has changed. Time is that of
+training and of saving, as log.jsonl has it, without starting up and scoring. Writes curves.csv, a
+row for each score of a run, and curves.png, means and ranges over seeds, into --out.
+`NAME:key=value;...` changes settings, as --set does.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from didcli import config as settings
 SCORES = {"mig": "MIG", "dci_disentanglement": "DCI-D", "sap": "SAP"}
 COLUMNS = ("curve", "seed", "step", "minutes", *SCORES)
 DID = (sys.executable, "-m", "didcli")
-HALVINGS = 5
-"""Points of a curve before the last: at half of its steps, a quarter, ..."""
+EIGHTHS = (1, 2, 4, 6, 8)
+"""Of a preset's steps: where it is scored."""
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def points(curve: str, seed: int, run: Path, threads: int) -> Iterator[dict[str,
     options += ["--threads", str(threads), "--quiet", "--set", "train.picture_every=0"]
     for text in assignments:
         options += ["--set", text]
-    for until in sorted({max(1, steps >> halving) for halving in range(HALVINGS + 1)}):
+    for until in sorted({max(1, steps * part // 8) for part in EIGHTHS}):
         report = run / f"eval-{until}.json"
         if not report.exists():
             training = [*DID, "train", *options, "--steps", str(until)]

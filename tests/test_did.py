@@ -130,7 +130,16 @@ def test_every_choice_trains_the_networks_it_has(changes):
     for name in networks:
         assert not torch.equal(before[name], weights(getattr(method, name))), name
     assert all(torch.isfinite(value) and not value.requires_grad for value in logs.values())
-    assert ("contrast" in logs) == ("h" in networks)
+    optional = {
+        "contrast": "h" in networks,
+        "h_accuracy": "h" in networks,
+        "overlap": changes.get("lambda_o"),
+        "unevenness": changes.get("lambda_i"),
+        "reconstruction": changes.get("lambda_r"),
+        "keeping": changes.get("lambda_k"),
+    }
+    always = {"critic", "generator", "encoding", "fake_mean", "fake_sd", "real_mean", "real_sd"}
+    assert logs.keys() == always | {name for name, there in optional.items() if there}
 
 
 def test_noise_is_on_all_that_d_e_and_h_see_and_follows_its_schedule():
