@@ -64,7 +64,7 @@ class Config:
 
 def load(
     source: OnlyOfficial = "auto",
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     on_progress: records.OnProgress | None = None,
 ) -> Dataset:
     """The set, from the official archive in the data folder.

@@ -72,7 +72,7 @@ class Config:
 
 def load(
     source: Source = "auto",
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     on_progress: records.OnProgress | None = None,
 ) -> Dataset:
     """The set, from the official file in the data folder or drawn by `didcli.render.dsprites`.

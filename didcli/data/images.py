@@ -90,7 +90,7 @@ def load(
     image_size: Size = 64,
     strict: bool = False,
     colour: Colour = "auto",
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     on_progress: records.OnProgress | None = None,
 ) -> Dataset:
     """The images at `path`, with the factors that lie with them, if any.

@@ -67,7 +67,7 @@ class Config:
 def load(
     kind: Kind = "toy",
     source: OnlyOfficial = "auto",
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     on_progress: records.OnProgress | None = None,
 ) -> Dataset:
     """The set, from the official file of that kind in the data folder.

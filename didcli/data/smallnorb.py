@@ -103,7 +103,7 @@ class Config:
 def load(
     source: OnlyOfficial = "auto",
     instance: Instance = "factor",
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     on_progress: records.OnProgress | None = None,
 ) -> Dataset:
     """The set, from the six official files in the data folder.

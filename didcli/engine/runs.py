@@ -84,7 +84,7 @@ class Run:
         return np.concatenate(batches) if batches else np.empty((0, *self.image_shape), np.uint8)
 
     def dataset(
-        self, data_dir: Path | None = None, on_progress: OnProgress | None = None
+        self, data_dir: Path | str | None = None, on_progress: OnProgress | None = None
     ) -> Dataset:
         """The dataset that the run was trained on; where its images are not at hand, those that its
         settings name here, with a note.
@@ -122,7 +122,7 @@ def build_method(config: RunConfig, image_shape: tuple[int, int, int]) -> torch.
 
 def load_dataset(
     config: RunConfig,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     on_progress: OnProgress | None = None,
     *,
     as_from: str = "",

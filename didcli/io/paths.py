@@ -8,14 +8,14 @@ import platformdirs
 ENVIRONMENT_VARIABLE = "DID_DATA_DIR"
 
 
-def data_dir(explicit: Path | None = None) -> Path:
+def data_dir(explicit: Path | str | None = None) -> Path:
     """The folder of downloads and caches: `explicit`, else $DID_DATA_DIR, else the user's cache.
 
     An empty variable counts as unset. A leading `~` is expanded. The folder need not exist yet:
     whoever writes into it makes it.
     """
     if explicit is not None:
-        return explicit.expanduser()
+        return Path(explicit).expanduser()
     from_environment = os.environ.get(ENVIRONMENT_VARIABLE)
     if from_environment:
         return Path(from_environment).expanduser()
