@@ -10,11 +10,13 @@ import typer
 
 from didcli import registry
 from didcli.commands import _options as options
-from didcli.commands._training import shown_training
+from didcli.commands._tensorboard import event_files
+from didcli.commands._training import TrainingView, shown_training
 from didcli.errors import UsageError
 
 if TYPE_CHECKING:
     from didcli.config import RunConfig
+    from didcli.engine.train import TrainWatcher
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
 """Suffixes of files that --data takes, be they there or not."""
@@ -81,6 +83,13 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that --out holds.")
     ] = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write event files into the run folder, too, for tensorboard --logdir runs.",
+        ),
+    ] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -130,6 +139,7 @@ def train(
         with (
             _folder(out, resolved, runs_dir) as folder,
             shown_training(resolved.train.steps, quiet=quiet) as view,
+            _watched(view, folder, tensorboard) as watcher,
         ):
             options.say(f"run folder {folder}", quiet)
             outcome = engine.run(
@@ -138,13 +148,26 @@ def train(
                 resume=resume,
                 force=force,
                 data_dir=data_dir,
-                watcher=view.watcher(),
+                watcher=watcher,
             )
         if not outcome.finished:
             options.say(f"stopped at step {outcome.step}, saved; go on with --resume", quiet)
             view.stop.leave()
         if processes.is_first():
             _print(folder, outcome.step, resolved, as_json)
+
+
+@contextmanager
+def _watched(view: TrainingView, folder: Path, tensorboard: bool) -> Iterator["TrainWatcher"]:
+    """The view's watcher; the first process writes event files, too, where they are wanted."""
+    from didcli.engine import processes
+
+    watcher = view.watcher()
+    if tensorboard and processes.is_first():
+        with event_files(watcher, folder) as recording:
+            yield recording
+    else:
+        yield watcher
 
 
 @contextmanager

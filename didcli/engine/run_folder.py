@@ -31,7 +31,7 @@ WRITTEN = {
     *(f"codes.{suffix}" for suffix in ("npz", "csv", "jsonl")),
 }
 """Files that commands write into a run folder under these names when they are given no other."""
-WRITTEN_PATTERN = rf"traverse(-dim[\d-]+)?\.(png|gif|html)|{KEPT_PATTERN}"
+WRITTEN_PATTERN = rf"traverse(-dim[\d-]+)?\.(png|gif|html)|events\.out\.tfevents\..+|{KEPT_PATTERN}"
 
 
 def find_run(path: Path | None, runs_dir: Path) -> Path:
