@@ -116,6 +116,7 @@ def draw(rows: list[dict[str, object]]) -> Figure:
             axis.fill_between(minutes, list(map(min, scores)), list(map(max, scores)), alpha=0.2)
         axis.set_title(title)
         axis.set_xlabel("minutes of training")
+        axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", fontsize=8)
     return figure
