@@ -7,6 +7,7 @@ from didcli.engine import encode, runs
 from didcli.errors import DataError, StorageError
 
 DATASET = make_dataset()
+IMAGES = DATASET.images(np.arange(len(DATASET)))
 
 
 @pytest.fixture
@@ -40,6 +41,18 @@ def test_codes_are_kept_and_read_again(run, monkeypatch):
     first = encode.encode_dataset(run, DATASET)
     monkeypatch.setattr(run, "encode", lambda _: pytest.fail("encoded again"))
     assert (encode.encode_dataset(run, DATASET) == first).all()
+
+
+def test_a_sample_is_encoded_by_itself_unless_codes_are_kept(run, monkeypatch):
+    rows, whole, seen = np.array([3, 7, 599]), encode.encode_images(run.encode, DATASET), []
+    monkeypatch.setattr(DATASET, "images", lambda rows: seen.extend(rows) or IMAGES[rows])
+    sample = encode.encode_sample(run, DATASET, rows)
+    assert sample == pytest.approx(whole[rows], abs=1e-4)
+    assert set(seen) == set(rows)
+    assert not list(run.path.glob("codes-*"))
+    kept = encode.encode_dataset(run, DATASET)
+    monkeypatch.setattr(run, "encode", lambda _: pytest.fail("encoded again"))
+    assert (encode.encode_sample(run, DATASET, rows) == kept[rows]).all()
 
 
 def test_codes_of_an_older_checkpoint_are_deleted(run):

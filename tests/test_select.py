@@ -75,8 +75,8 @@ def test_a_model_that_recovers_what_was_fixed_scores_one():
 @pytest.fixture
 def three_runs(tmp_path, monkeypatch):
     """Two of one seed, which agree best, and another between them."""
-    monkeypatch.setattr(select, "GROUPS", 12)
-    monkeypatch.setattr(select, "GROUP_SIZE", 8)
+    monkeypatch.setattr(select, "GROUPS", 96)
+    monkeypatch.setattr(select, "GROUP_SIZE", 16)
     opened = [
         runs.open_run(make_run(tmp_path / name, seed=seed), "cpu")
         for name, seed in [("a", 0), ("b", 1), ("c", 0)]

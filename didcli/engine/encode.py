@@ -33,28 +33,33 @@ Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def encode_images(
-    encode: Encode, dataset: Dataset, on_progress: OnProgress | None = None
+    encode: Encode,
+    dataset: Dataset,
+    on_progress: OnProgress | None = None,
+    *,
+    rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """The codes of every image of the dataset, in its order: (N, D) float32.
+    """The codes of every image of the dataset, in its order, or of those in `rows`: (N, D) float32.
 
     encode: any encoder, in evaluation mode and float32.
     on_progress: called with the images encoded so far, and their total.
     Raises DataError when it gives an image another code in other company: it was left in training
     mode, or it samples its codes. Raises DataError for codes of another shape, or not finite.
     """
-    total = len(dataset)
+    if rows is None:
+        rows = np.arange(len(dataset))
     codes: NDArray[np.float32] | None = None
-    for start in range(0, total, BATCH_SIZE):
-        rows = np.arange(start, min(start + BATCH_SIZE, total))
-        batch = _checked(encode(dataset.images(rows)), rows)
+    for start in range(0, len(rows), BATCH_SIZE):
+        part = rows[start : start + BATCH_SIZE]
+        batch = _checked(encode(dataset.images(part)), part)
         if codes is None:
-            codes = np.empty((total, batch.shape[1]), dtype=np.float32)
-        codes[rows] = batch
+            codes = np.empty((len(rows), batch.shape[1]), dtype=np.float32)
+        codes[start : start + len(part)] = batch
         if on_progress is not None:
-            on_progress(int(rows[-1]) + 1, total)
+            on_progress(start + len(part), len(rows))
     if codes is None:
         raise DataError("the dataset is empty", hint="Choose a dataset with images.")
-    _check_repeatable(encode, dataset, codes)
+    _check_repeatable(encode, dataset, rows, codes)
     return codes
 
 
@@ -67,13 +72,11 @@ def encode_dataset(
     checkpoints are deleted, if they can be. A damaged file, or one made from other images, is made
     anew. A folder that cannot be written to costs the next call its time and nothing else.
     """
-    cache = run.path / f"codes-{run.digest[:12]}.safetensors"
-    labels = {"checkpoint": run.digest, "source": dataset.source}
-    shape = len(dataset), run.latent_dim
-    cached = _read_cache(cache, labels, shape)
-    if cached is not None:
-        return cached
+    kept = _kept_codes(run, dataset)
+    if kept is not None:
+        return kept
     codes = encode_images(run.encode, dataset, on_progress)
+    cache, labels = _cache(run), _labels(run, dataset)
     try:
         write_bytes(cache, to_safetensors({"codes": codes}, {**labels, "sha256": _digest(codes)}))
     except StorageError:
@@ -85,17 +88,37 @@ def encode_dataset(
     return codes
 
 
-def _read_cache(
-    path: Path, labels: dict[str, str], shape: tuple[int, int]
-) -> NDArray[np.float32] | None:
-    """The codes kept in `path`, or None unless it holds what is asked for, undamaged."""
+def encode_sample(
+    run: "Run", dataset: Dataset, rows: NDArray[np.int64], on_progress: OnProgress | None = None
+) -> NDArray[np.float32]:
+    """The codes of some images under the model of a run: (len(rows), D) float32.
+
+    Those that `encode_dataset` keeps, if it has been here; otherwise no more than these are made.
+    """
+    kept = _kept_codes(run, dataset)
+    if kept is not None:
+        return kept[rows]
+    return encode_images(run.encode, dataset, on_progress, rows=rows)
+
+
+def _cache(run: "Run") -> Path:
+    return run.path / f"codes-{run.digest[:12]}.safetensors"
+
+
+def _labels(run: "Run", dataset: Dataset) -> dict[str, str]:
+    return {"checkpoint": run.digest, "source": dataset.source}
+
+
+def _kept_codes(run: "Run", dataset: Dataset) -> NDArray[np.float32] | None:
+    """The codes of the dataset in the run folder, or None unless they are there, undamaged."""
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(_cache(run), framework="numpy") as file:
             written: dict[str, str] = file.metadata() or {}
             codes: NDArray[np.float32] = file.get_tensor("codes")
     except (OSError, SafetensorError):
         return None
-    expected = {**labels, "sha256": _digest(codes)}
+    expected = {**_labels(run, dataset), "sha256": _digest(codes)}
+    shape = len(dataset), run.latent_dim
     fits = codes.shape == shape and codes.dtype == np.float32 and written == expected
     return codes if fits else None
 
@@ -118,12 +141,14 @@ def _checked(codes: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.
     return codes
 
 
-def _check_repeatable(encode: Encode, dataset: Dataset, codes: NDArray[np.float32]) -> None:
-    """Encode a few images again, among others than before."""
-    rows = np.linspace(0, len(dataset) - 1, num=min(64, len(dataset))).astype(np.int64)
-    again = _checked(encode(dataset.images(rows)), rows)
-    difference = np.abs(again - codes[rows]).max()
-    if difference > RUN_TO_RUN_TOLERANCE * np.abs(codes[rows]).max():
+def _check_repeatable(
+    encode: Encode, dataset: Dataset, rows: NDArray[np.int64], codes: NDArray[np.float32]
+) -> None:
+    """Encode a few of the images again, among others than before."""
+    few = np.linspace(0, len(rows) - 1, num=min(64, len(rows))).astype(np.int64)
+    again = _checked(encode(dataset.images(rows[few])), rows[few])
+    difference = np.abs(again - codes[few]).max()
+    if difference > RUN_TO_RUN_TOLERANCE * np.abs(codes[few]).max():
         raise DataError(
             f"the encoder gives the same image different codes (they differ by {difference:.3g})",
             hint="Put the model in evaluation mode, and take the mean where it samples codes.",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Lasso
 
 from didcli.config import REPETITION
-from didcli.engine.encode import encode_dataset
+from didcli.engine.encode import encode_sample
 from didcli.errors import UsageError
 from didcli.metrics.factor_vae import count_votes, steadiest_latents
 from didcli.scoring.guards import active_latents, constant_latents
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Criterion = Literal["udr", "centrality"]
 
 SCHEMA = 1
-UDR_ROWS = 10_000
-"""Images whose codes are compared."""
+SAMPLE = 10_000
+"""Images, drawn at random, whose codes runs are compared by."""
 LASSO_ALPHA = 0.1
 GROUPS = 500
 """Groups of images that a model generates, one latent fixed in each."""
@@ -152,12 +152,10 @@ def select(
         )
     tell = on_progress or (lambda *_: None)
     rng = np.random.default_rng(seed)
-    codes, of_data = _codes_of_same_images(runs, data_dir, tell)
+    codes, of_data = _codes_of_same_images(runs, rng, data_dir, tell)
     if criterion == "udr":
         tell("Comparing", 0, 1, "")
-        count = len(codes[0])
-        rows = np.sort(rng.permutation(count)[:UDR_ROWS])
-        agreement = udr([z[rows] for z in codes])
+        agreement = udr(codes)
         tell("Comparing", 1, 1, "")
     else:
         agreement = centrality(_cross_scores(runs, codes, rng, tell))
@@ -180,27 +178,29 @@ def select(
 
 
 def _codes_of_same_images(
-    runs: "Sequence[Run]", data_dir: Path | None, tell: "OnStage"
+    runs: "Sequence[Run]", rng: np.random.Generator, data_dir: Path | None, tell: "OnStage"
 ) -> tuple[list[NDArray[np.float32]], tuple[str, ...]]:
-    """The codes of each run, and the notes of the dataset, which is one and the same."""
-    codes, sources = [], set()
+    """The codes of each run for one sample of the dataset, and the notes of the dataset."""
 
     def on_dataset(done: int, total: int) -> None:
         tell("Preparing the dataset, once", done, total, "")
 
+    datasets = [run.dataset(data_dir, on_dataset) for run in runs]
+    sources = {f"{dataset.name} {dataset.source}" for dataset in datasets}
+    if len(sources) > 1:
+        raise UsageError(
+            f"the runs are on different data: {', '.join(sorted(sources))}",
+            hint="Choose among runs of one configuration that differ in train.seed.",
+        )
+    dataset = datasets[0]
+    rows = np.sort(rng.permutation(len(dataset))[:SAMPLE])
+    codes = []
     for run in runs:
-        dataset = run.dataset(data_dir, on_dataset)
-        sources.add((dataset.name, dataset.source))
 
         def on_encode(done: int, total: int, name: str = run.path.name) -> None:
             tell(f"Encoding with {name}", done, total, "")
 
-        codes.append(encode_dataset(run, dataset, on_encode))
-    if len(sources) > 1:
-        raise UsageError(
-            f"the runs are on different data: {', '.join(sorted(map(' '.join, sources)))}",
-            hint="Choose among runs of one configuration that differ in train.seed.",
-        )
+        codes.append(encode_sample(run, dataset, rows, on_encode))
     return codes, dataset.notes
 
 
