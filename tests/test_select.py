@@ -153,6 +153,7 @@ def test_one_run_a_negative_seed_and_runs_on_other_data_are_refused(three_runs, 
     other = make_dataset()
     other.source = "elsewhere"
     monkeypatch.setattr(three_runs[1], "dataset", lambda *_: other)
+    monkeypatch.setattr(select, "encode_sample", lambda *_: pytest.fail("encoded first"))
     with pytest.raises(UsageError, match="different data: dsprites elsewhere, dsprites random"):
         select.select(three_runs, "udr")
 
