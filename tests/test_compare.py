@@ -371,6 +371,23 @@ def test_threads_and_device_are_placed(jobs_of):
     assert comparison_jobs.place(job, threads=lambda own: own, device=None) == job
 
 
+def test_progress_counts_the_steps_of_runs_under_way(jobs_of):
+    jobs = jobs_of(SPEC)[:3]
+    for job, step in zip(jobs, (1, 4, 0), strict=True):  # of 4; the third has no log yet
+        job.folder.mkdir(parents=True)
+        if step:
+            (job.folder / "log.jsonl").write_text(f'{{"step": {step}}}\n')
+    seen = []
+
+    def execute(tasks, watcher):
+        seen.append(compare.runs_worth(tasks[:3], standings))
+
+    standings = comparison_jobs.examine(jobs)
+    compare.run(standings, execute, TaskWatcher())
+    assert seen == [pytest.approx(compare.TRAINING_SHARE * (1 / 4 + 1))]
+    assert compare.runs_worth([], standings) == 0
+
+
 def test_speed_comes_from_logs_and_before_there_are_any_from_a_few_steps(jobs_of, finished):
     timed = []
     # A log that is damaged in one place, as by a full disk, says what its other lines say.

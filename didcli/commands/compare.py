@@ -228,7 +228,8 @@ def _run(
 
         def on_wait(running: "Sequence[Task]") -> None:
             names = [task.name for task in running[:NAMES_SHOWN]]
-            update(ended, note="; ".join(names + ["..."] * (len(running) > NAMES_SHOWN)))
+            done = ended + engine.runs_worth(running, standings)
+            update(done, note="; ".join(names + ["..."] * (len(running) > NAMES_SHOWN)))
 
         def on_end(task: "Task", problem: str | None) -> None:
             nonlocal ended

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from didcli import config as settings
-from didcli.engine import run_folder
+from didcli.engine import run_folder, training_log
 from didcli.engine.comparison_jobs import RUNS_FOLDER, Job, Standing, State, scores_of
 from didcli.engine.comparison_table import Comparison, Scored, compare
 from didcli.engine.executors import Execute, Task, TaskWatcher
@@ -24,6 +24,9 @@ from didcli.io.atomic import is_temporary, write_text
 SPEC_NAME = "spec.yaml"
 RUNS_NAME = "runs.txt"
 """File of a comparison of runs that exist: their paths, one a line."""
+
+TRAINING_SHARE = 0.9
+"""Of the time that a run takes; the rest is its scoring. Rough, and for progress alone."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,16 @@ def run(
             on_end(task, str(error))
     execute(ready, dataclasses.replace(watcher, on_end=on_end))
     return failures
+
+
+def runs_worth(running: Sequence[Task], standings: Sequence[Standing]) -> float:
+    """How many whole runs the work is worth that the tasks under way have done.
+
+    Told from their logs; what a run costs beside its steps counts as TRAINING_SHARE says.
+    """
+    wanted = {each.job.folder.resolve(): each.job.config.train.steps for each in standings}
+    shares = (training_log.step_reached(each.folder) / wanted[each.folder] for each in running)
+    return TRAINING_SHARE * sum(min(share, 1.0) for share in shares)
 
 
 def collect(standings: Sequence[Standing]) -> Comparison:

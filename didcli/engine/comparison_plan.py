@@ -1,13 +1,12 @@
 """What a comparison has before it: how far each run is, and how long the rest takes."""
 
-import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from didcli.engine import run_folder, timing
+from didcli.engine import timing, training_log
 from didcli.engine.comparison_jobs import Standing
 from didcli.errors import DidError
 from didcli.io.columns import aligned
@@ -119,18 +118,9 @@ def _prospect(standings: Sequence[Standing], speeds: Speeds, at_a_time: int | No
 
 
 def _logged(folder: Path, batch_size: int) -> list[float]:
-    """Seconds per step of each line of the run's log, in order; lines cut short are left out."""
-    seconds = []
-    try:
-        log = (folder / run_folder.LOG_NAME).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    for line in log.splitlines():
-        try:
-            seconds.append(batch_size / json.loads(line)["images_per_second"])
-        except (ValueError, KeyError, TypeError, ZeroDivisionError):
-            continue
-    return seconds
+    """Seconds per step of each line of the run's log that tells a speed, in order."""
+    speeds = [line.get("images_per_second") for line in training_log.lines(folder)]
+    return [batch_size / speed for speed in speeds if speed]
 
 
 def _median(values: Iterable[float]) -> float | None:

@@ -4,7 +4,6 @@ Where torchrun has started several processes, each goes through it with its shar
 and the first one alone writes the run folder.
 """
 
-import json
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +18,14 @@ import torch
 import didcli
 from didcli.config import CONFIG_NAME, RunConfig, check_resumable
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import processes, reports, run_folder, run_settings, training_picture
+from didcli.engine import (
+    processes,
+    reports,
+    run_folder,
+    run_settings,
+    training_log,
+    training_picture,
+)
 from didcli.engine.setup import Setup, set_up
 from didcli.errors import DivergedError, RunError
 from didcli.io import pictures
@@ -187,10 +193,7 @@ class _Trainer:
         """Begin log.jsonl, or drop the lines of steps that are going to be done again."""
         if not self.first:
             return
-        path = self.out / run_folder.LOG_NAME
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and step else []
-        kept = [line for line in lines if _step_of(line) <= step]
-        write_text(path, "".join(f"{line}\n" for line in kept))
+        training_log.keep_until(self.out, step)
         self._write_log(
             event="start",
             step=step,
@@ -217,10 +220,8 @@ class _Trainer:
         self.watcher.on_warning(text)
 
     def _write_log(self, **fields: Any) -> None:
-        if not self.first:
-            return
-        with (self.out / run_folder.LOG_NAME).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"schema": 1, **fields, "time": round(time.time(), 3)}) + "\n")
+        if self.first:
+            training_log.append(self.out, fields)
 
     def _check_finite(self, step: int, values: Mapping[str, float]) -> None:
         if np.isfinite(list(values.values())).all():
@@ -289,10 +290,3 @@ def _go_on(out: Path, setup: Setup, former: checkpoints.Checkpoint) -> int:
         )
     checkpoints.restore(setup.module, former)
     return former.step
-
-
-def _step_of(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):  # a line cut short by a crash
-        return 1 << 62
