@@ -59,6 +59,8 @@ class Method(Protocol):
     code_range: tuple[float, float]
     """Smallest and largest value that `traverse` gives to a code."""
     optimisers: "Mapping[str, torch.optim.Optimizer]"
+    # A method whose codes are angles also has `angles: tuple[int, ...]`, the numbers of those in
+    # which -1 and 1 are one value: choosing among runs then compares circles, not numbers.
 
     def train_step(
         self, images: "torch.Tensor", rng: "torch.Generator", step: int

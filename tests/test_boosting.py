@@ -43,6 +43,17 @@ def test_trees_are_scikit_learn_s(classes):
     assert (fit.test_labels == expected.predict(codes[500:])).all()
 
 
+@pytest.mark.skipif(not SAME_TIES, reason="scikit-learn before 1.9 breaks ties otherwise")
+@pytest.mark.parametrize("seed", range(4))
+def test_trees_of_two_classes_that_codes_do_not_know_are_scikit_learn_s(seed):
+    """Noise leaves many equally good splits, which the last bit of a residual decides between."""
+    rng = np.random.default_rng(seed)
+    codes, labels = rng.normal(size=(150, 5)).astype(np.float32), rng.integers(2, size=150)
+    fit = fit_all(codes, labels[:, None], codes, seed=seed)[0]
+    expected = GradientBoostingClassifier(random_state=seed).fit(codes, labels)
+    assert fit.importance == pytest.approx(expected.feature_importances_, abs=1e-9)
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_trees_agree_with_any_scikit_learn_on_average(classes):
     codes, labels = sample(classes, seed=1, rows=200)

@@ -8,6 +8,7 @@ from didcli.engine.comparison_spec import EvalOptions, Evaluation, folder_name, 
 from didcli.errors import UsageError
 from didcli.scoring.protocol import EvaluationProtocol
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 SPEC = """
 data: {source: rendered}
 train: {steps: 20, threads: 1}
@@ -264,10 +265,22 @@ def test_labels_name_folders(label, name):
 
 @pytest.mark.parametrize("folder", ["specs", "sweeps"])
 def test_the_examples_are_valid_specifications(folder):
-    examples = sorted((Path(__file__).parent.parent / "examples" / folder).glob("*.yaml"))
+    examples = sorted((EXAMPLES / folder).glob("*.yaml"))
     assert examples
     for example in examples:
         assert len(read_spec(example).entries) > 1
+
+
+@pytest.mark.parametrize("name", ["dsprites", "shapes3d"])
+def test_the_comparisons_shorten_schedules_with_the_steps(name):
+    """AnnealedVAE anneals for 100,000 of the study's 300,000 steps; InfoGAN-CR's contrast comes
+    after 288,000 of its authors' 322,560."""
+    entries = read_spec(EXAMPLES / "specs" / f"{name}.yaml").entries
+    annealed, contrasted = entries["AnnealedVAE"], entries["InfoGAN-CR"]
+    share = annealed.method.settings.annealing_steps / annealed.train.steps
+    assert share == pytest.approx(1 / 3, abs=1e-3)
+    share = contrasted.method.settings.cr_from / contrasted.train.steps
+    assert share == pytest.approx(288_000 / 322_560, abs=1e-3)
 
 
 def test_tiny_settings_can_be_set(read):

@@ -62,6 +62,17 @@ def test_on_mps_there_is_fp32_alone():
         devices.choose_precision("bf16", mps)
 
 
+def test_float32_is_not_rounded_to_tf32_and_the_caller_s_choice_comes_back():
+    for chosen in (True, False):
+        torch.backends.cudnn.allow_tf32 = chosen
+        try:
+            with devices.exact_float32():
+                assert not torch.backends.cudnn.allow_tf32
+            assert torch.backends.cudnn.allow_tf32 == chosen
+        finally:
+            torch.backends.cudnn.allow_tf32 = True
+
+
 def test_autocast_runs_products_in_the_chosen_precision():
     product = torch.ones(2, 2)
     with devices.autocast(CPU, torch.bfloat16):

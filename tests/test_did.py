@@ -503,6 +503,11 @@ def test_e_and_h_follow_the_factor_of_the_rates():
     assert method.optimisers["eh"].param_groups[0]["lr"] == pytest.approx(3e-3 * 0.51)
 
 
+def test_it_says_which_of_its_codes_are_angles():
+    assert set(model(circular=[1], polar={0: 2}).angles) == {0, 1}
+    assert model().angles == ()
+
+
 def test_codes_are_read_and_drawn_by_the_averages_with_z_at_its_mean():
     method = model(circular=[1], polar={0: 2})
     for network in (method.g, method.e):

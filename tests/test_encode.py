@@ -128,6 +128,34 @@ def test_an_encoder_that_samples_is_found_out():
         encode.encode_images(lambda images: rng.normal(size=(len(images), 2)), DATASET)
 
 
+def test_an_angle_that_rounding_takes_across_the_cut_is_no_other_code():
+    def encoder(images):
+        codes = np.column_stack([mean_and_top(images), np.zeros(len(images), np.float32)])
+        cut = (images == DATASET.images(np.array([0]))).all(axis=(1, 2, 3))
+        codes[cut, 2] = 1.0 if len(images) == len(DATASET) else -1.0
+        return codes
+
+    assert encode.encode_images(encoder, DATASET).shape == (600, 3)
+
+
+def test_an_encoder_that_changes_a_few_images_in_ten_is_found_out():
+    def encoder(images):
+        codes = mean_and_top(images)
+        codes[::4] += len(images)
+        return codes
+
+    with pytest.raises(DataError, match="different codes"):
+        encode.encode_images(encoder, DATASET)
+
+
+def test_codes_of_another_torch_or_device_are_not_taken_for_these(run, monkeypatch):
+    encode.encode_dataset(run, DATASET)
+    monkeypatch.setattr(encode, "version", lambda _: "99.0")
+    calls = []
+    encode.encode_dataset(run, DATASET, lambda *done: calls.append(done))
+    assert calls
+
+
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [

@@ -20,6 +20,7 @@ from one_step import (
 )
 from torch import nn
 from torch.distributions import Normal
+from torch.nn import functional
 
 from didcli.engine import checkpoint as checkpoints
 from didcli.methods import infogan
@@ -64,6 +65,51 @@ def test_the_published_networks_have_the_published_number_of_weights():
     heads = 129 * 1 + 129 * 128 + 129 * 5
     total = sum(p.numel() for p in method.d.parameters())
     assert total == convolutions + 1025 * 128 + heads
+
+
+def test_weights_begin_as_published():
+    torch.manual_seed(0)
+    generator = body.Generator((1, 64, 64), 10)
+    for layer in generator.modules():
+        if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.1)
+            assert layer.bias.abs().max() == 0
+
+
+def test_the_published_generator_has_batch_norm_after_each_nonlinearity():
+    """Layer by layer, from the authors' network.py: ReLU after the fully connected ones."""
+    torch.manual_seed(0)
+    generator = body.Generator((1, 64, 64), 10)
+    inputs = torch.rand(32, 10)
+    linear = [layer for layer in generator.modules() if isinstance(layer, nn.Linear)]
+    transposed = [layer for layer in generator.modules() if isinstance(layer, nn.ConvTranspose2d)]
+    x = inputs
+    for layer in linear:
+        x = normalised(functional.relu(functional.linear(x, layer.weight, layer.bias)))
+    x = x.view(32, 64, 4, 4)
+    for layer in transposed[:-1]:
+        x = functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2, padding=1)
+        x = normalised(functional.leaky_relu(x, 0.2))
+    last = transposed[-1]
+    x = functional.conv_transpose2d(x, last.weight, last.bias, stride=2, padding=1)
+    assert torch.allclose(generator(inputs), torch.sigmoid(x), atol=1e-4)
+
+
+def normalised(x: torch.Tensor) -> torch.Tensor:
+    """Of mean 0 and variance 1 in each channel over the batch: batch norm before any training."""
+    others = [0, *range(2, x.ndim)]
+    variance, mean = torch.var_mean(x, dim=others, keepdim=True, correction=0)
+    return (x - mean) / (variance + 1e-5).sqrt()
+
+
+def test_running_statistics_take_a_tenth_of_each_batch():
+    torch.manual_seed(0)
+    generator, inputs = body.Generator((1, 64, 64), 10), torch.rand(64, 10)
+    first = next(layer for layer in generator.modules() if isinstance(layer, nn.Linear))
+    hidden = functional.relu(functional.linear(inputs, first.weight, first.bias))
+    generator(inputs)
+    mean = generator.state_dict()["layers.2.running_mean"]
+    assert torch.allclose(mean, 0.1 * hidden.mean(dim=0), atol=1e-7)
 
 
 def test_every_layer_of_d_and_q_has_spectral_norm_one():

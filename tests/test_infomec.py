@@ -58,6 +58,13 @@ def test_explicitness_of_separable_and_of_random_codes():
     assert infomec.explicitness(rng.normal(size=(90, 2)).astype(np.float32), labels) < 0.1
 
 
+def test_a_common_value_explains_nothing():
+    """Codes of noise tell nothing of a factor, however often it takes one of its two values."""
+    labels = (np.arange(2000) % 10 == 0).astype(np.int64)
+    codes = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
+    assert infomec.explicitness(codes, labels) == pytest.approx(0.0, abs=0.02)
+
+
 def test_good_codes_score_high():
     scores = result(noisy((4, 6, 8), noise=0.05)).scores
     assert scores["infom"] > 0.6  # its two latents of noise are active

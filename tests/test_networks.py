@@ -40,6 +40,45 @@ def test_the_classic_stack_has_the_published_number_of_weights():
     assert sum(p.numel() for p in decoder.parameters()) == expected
 
 
+def test_the_classic_stack_has_the_published_nonlinearities():
+    torch.manual_seed(0)
+    encoder = networks.ImageEncoder((1, 64, 64), 3, family="classic")
+    decoder = image_decoder((1, 64, 64), 3, family="classic")
+    for module in (encoder, decoder):
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)  # both signs, everywhere
+    images, codes = torch.rand(2, 1, 64, 64), torch.randn(2, 3)
+    *convolutions, hidden, last = weighted(encoder)
+    x = images
+    for layer in convolutions:
+        x = F.relu(F.conv2d(x, layer.weight, layer.bias, stride=2, padding=1))
+    x = F.relu(F.linear(x.flatten(1), hidden.weight, hidden.bias))
+    assert torch.allclose(encoder(images), F.linear(x, last.weight, last.bias), rtol=1e-3)
+    first, second, *transposed = weighted(decoder)
+    x = F.relu(F.linear(codes, first.weight, first.bias))
+    x = F.relu(F.linear(x, second.weight, second.bias)).view(2, 64, 4, 4)
+    for layer in transposed:
+        x = x if layer is transposed[0] else F.relu(x)
+        x = F.conv_transpose2d(x, layer.weight, layer.bias, stride=2, padding=1)
+    assert torch.allclose(decoder(codes), x, rtol=1e-3, atol=1e-3)
+
+
+def weighted(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """Layers with weights, in the order of the work."""
+    kinds = torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear
+    return [layer for layer in module.modules() if isinstance(layer, kinds)]
+
+
+def test_fully_connected_layers_have_leaky_relus_of_a_fifth_between_them():
+    torch.manual_seed(0)
+    network, codes = networks.mlp((3, 8, 8, 2)), torch.randn(5, 3)
+    first, second, last = weighted(network)
+    x = codes
+    for layer in (first, second):
+        x = F.leaky_relu(F.linear(x, layer.weight, layer.bias), 0.2)
+    assert torch.allclose(network(codes), F.linear(x, last.weight, last.bias), atol=1e-6)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_outputs_depend_on_their_own_image_alone(family):
     torch.manual_seed(0)

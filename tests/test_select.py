@@ -13,6 +13,8 @@ from didcli.errors import UsageError
 RNG = np.random.default_rng(0)
 SOURCES = RNG.normal(size=(500, 3))
 
+HADAMARD = [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]
+
 
 def model(mixing: np.ndarray, dead: int = 1) -> np.ndarray:
     """Latents that mix three sources, and near-dead ones."""
@@ -42,6 +44,33 @@ def test_udr_prefers_models_that_agree_up_to_order_sign_and_scale():
     assert agreement.scores.argmin() == 2
     assert agreement.scores[[0, 1, 3]].min() > 0.75  # Lasso takes a tenth off every weight
     assert (np.diag(agreement.pairwise) == 0).all()
+
+
+def test_udr_does_not_care_where_a_circle_begins_nor_which_way_it_turns():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(-1, 1, size=(2000, 4))  # the first two are angles
+
+    def seen(turns, signs):
+        codes = truth.copy()
+        codes[:, :2] = (signs * truth[:, :2] + turns + 1) % 2 - 1
+        return codes.astype(np.float32)
+
+    models = [seen((0, 0), (1, 1)), seen((0.5, 1.3), (1, -1)), seen((0.25, 0.8), (-1, 1))]
+    around = [(0, 1)] * 3
+    agreement = select.udr(models, around)
+    # Lasso takes alpha = .1 off each weight, off two of them where a turn shares one out.
+    assert agreement.scores == pytest.approx([0.88] * 3, abs=0.03)
+    mixed = select.udr([*models[:2], (truth @ np.array(HADAMARD) / 2).astype(np.float32)], around)
+    assert mixed.scores[2] < 0.5
+    assert (select.udr(models).scores < 0.7).all()  # as numbers, they would not know each other
+
+
+def test_an_arc_is_not_stretched_to_a_circle():
+    rng = np.random.default_rng(1)
+    arc = np.column_stack([rng.uniform(-0.1, 0.1, 500), rng.uniform(-1, 1, 500)]).astype(np.float32)
+    scores = select.udr([arc, arc], [(0,), (0,)]).scores
+    # Lasso takes alpha / variance off a weight: the arc's is 2 along it, and next to 0 across it.
+    assert scores == pytest.approx([((1 - 0.1 / 2) + (1 - 0.1)) / 2] * 2, abs=0.01)
 
 
 def test_centrality_is_the_mean_mutual_score():
@@ -100,6 +129,13 @@ def test_runs_are_ranked(three_runs, criterion):
     assert np.shape(report["pairwise"]) == (3, 3)
     assert report["notes"] == []
     assert told[-1][1] == told[-1][2]
+
+
+def test_runs_say_which_of_their_codes_are_angles(three_runs):
+    as_numbers = select.select(three_runs, "udr")["pairwise"]
+    for run in three_runs:
+        run.angles = (0,)
+    assert select.select(three_runs, "udr")["pairwise"] != as_numbers
 
 
 def test_a_dataset_that_has_to_be_made_first_shows_how_far_it_is(three_runs, monkeypatch):

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ BATCH_SIZE = 2048
 RUN_TO_RUN_TOLERANCE = 1e-3
 """Largest difference, relative to the largest code, between two encodings of one image: kernels for
 different batch sizes add in different orders, and no more."""
+
+RARE = 0.1
+"""Share of images that may differ by more in a sound encoder; one that samples changes all."""
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """(B, C, H, W) uint8 images, 0..255 -> (B, D) codes."""
@@ -106,7 +110,9 @@ def _cache(run: "Run") -> Path:
 
 
 def _labels(run: "Run", dataset: Dataset) -> dict[str, str]:
-    return {"checkpoint": run.digest, "source": dataset.source}
+    # Other kernels round otherwise, and reports name the torch of now.
+    made_by = f"torch {version('torch')} on {run.device.type}"
+    return {"checkpoint": run.digest, "source": dataset.source, "made_by": made_by}
 
 
 def _kept_codes(run: "Run", dataset: Dataset) -> NDArray[np.float32] | None:
@@ -147,9 +153,12 @@ def _check_repeatable(
     """Encode a few of the images again, among others than before."""
     few = np.linspace(0, len(rows) - 1, num=min(64, len(rows))).astype(np.int64)
     again = _checked(encode(dataset.images(rows[few])), rows[few])
-    difference = np.abs(again - codes[few]).max()
-    if difference > RUN_TO_RUN_TOLERANCE * np.abs(codes[few]).max():
+    differences = np.abs(again - codes[few]).max(axis=1)
+    other = differences > RUN_TO_RUN_TOLERANCE * np.abs(codes[few]).max()
+    # A rare one may be an angle that rounding has taken across the cut, from 1 to -1.
+    if other.mean() > RARE:
         raise DataError(
-            f"the encoder gives the same image different codes (they differ by {difference:.3g})",
+            "the encoder gives the same image different codes "
+            f"(they differ by {differences.max():.3g})",
             hint="Put the model in evaluation mode, and take the mean where it samples codes.",
         )

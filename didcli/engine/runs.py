@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from didcli import registry
 from didcli.config import RunConfig
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine.device import choose_device
+from didcli.engine.device import choose_device, exact_float32
 from didcli.engine.run_settings import checked_settings
 from didcli.errors import DataError, RunError
 from didcli.interfaces import Dataset
@@ -54,6 +54,8 @@ class Run:
         self.method: torch.nn.Module = method.eval()
         self.latent_dim: int = cast("Method", method).latent_dim
         self.code_range: tuple[float, float] = cast("Method", method).code_range
+        self.angles: tuple[int, ...] = getattr(method, "angles", ())
+        """Codes in which -1 and 1 are one value."""
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, C, H, W) uint8, 0..255 -> codes (B, D). Raises DataError for another shape."""
@@ -63,10 +65,11 @@ class Run:
                 f"got {images.dtype} ({_shape(images.shape)})",
                 hint="Resize the images, and give values from 0 to 255.",
             )
-        batches = [
-            cast("Method", self.method).encode(to_unit_range(part, self.device)).cpu().numpy()
-            for part in _parts(images)
-        ]
+        with exact_float32():
+            batches = [
+                cast("Method", self.method).encode(to_unit_range(part, self.device)).cpu().numpy()
+                for part in _parts(images)
+            ]
         return np.concatenate(batches) if batches else np.empty((0, self.latent_dim), np.float32)
 
     def decode(self, codes: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -80,7 +83,8 @@ class Run:
         batches = []
         for part in _parts(codes):
             tensor = torch.from_numpy(part.astype(np.float32)).to(self.device)
-            images = cast("Method", self.method).decode(tensor)
+            with exact_float32():
+                images = cast("Method", self.method).decode(tensor)
             batches.append((images * 255.0).round().to(torch.uint8).cpu().numpy())
         return np.concatenate(batches) if batches else np.empty((0, *self.image_shape), np.uint8)
 

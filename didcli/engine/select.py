@@ -3,7 +3,7 @@
 Both rest on one thought: what several training runs agree on is not a whim of one seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -60,7 +60,9 @@ def relative_strength(weights: NDArray[np.float64]) -> float:
     return (strength(weights) + strength(weights.T)) / 2
 
 
-def udr(codes: Sequence[NDArray[np.float32]]) -> Agreement:
+def udr(
+    codes: Sequence[NDArray[np.float32]], angles: Sequence[Collection[int]] | None = None
+) -> Agreement:
     """Unsupervised Disentanglement Ranking, Duan et al. 2020, https://arxiv.org/abs/1905.12614
 
     Each model's active latents are predicted from those of each other by Lasso (alpha = 0.1) on
@@ -68,16 +70,21 @@ def udr(codes: Sequence[NDArray[np.float32]]) -> Agreement:
     of the absolute weights. It is high when latents of one model are latents of the other, up to
     order and sign. For VAEs the authors call a latent active when its KL is above 0.01; that is not
     known of every model, so here its range decides, as in InfoMEC.
+    An angle is predicted, and predicts, as a point of the unit circle, since where it is counted
+    from is a whim of the seed; its weights count as the spectral norm of their block. Up to Lasso's
+    dislike of weights that are shared, a turned circle is the circle it was.
     codes: for each model (N, D), of the same N images. A model without active latents scores 0.
+    angles: for each model, the latents in which -1 and 1 are one value; None for none.
     """
-    standardised = [_active_standardised(z) for z in codes]
     n = len(codes)
+    views = [_view(z, around) for z, around in zip(codes, angles or [()] * n, strict=True)]
     pairwise = np.zeros((n, n))
     for i, j in np.ndindex(n, n):
         # A model without active latents predicts nothing, and nothing predicts it: it scores 0.
-        if i != j and standardised[i].size and standardised[j].size:
-            model = Lasso(alpha=LASSO_ALPHA).fit(standardised[i], standardised[j])
-            pairwise[i, j] = relative_strength(np.abs(np.atleast_2d(model.coef_)).T)
+        if i != j and views[i].parts and views[j].parts:
+            model = Lasso(alpha=LASSO_ALPHA).fit(views[i].columns, views[j].columns)
+            weights = np.atleast_2d(model.coef_).T
+            pairwise[i, j] = relative_strength(_block_norms(weights, views[i], views[j]))
     scores = [np.median(np.delete(pairwise[:, j], j)) for j in range(n)]
     return Agreement(np.array(scores), pairwise)
 
@@ -155,7 +162,7 @@ def select(
     codes, of_data = _codes_of_same_images(runs, rng, data_dir, tell)
     if criterion == "udr":
         tell("Comparing", 0, 1, "")
-        agreement = udr(codes)
+        agreement = udr(codes, [run.angles for run in runs])
         tell("Comparing", 1, 1, "")
     else:
         agreement = centrality(_cross_scores(runs, codes, rng, tell))
@@ -226,10 +233,42 @@ def _cross_scores(
     return scores
 
 
-def _active_standardised(codes: NDArray[np.float32]) -> NDArray[np.float64]:
-    z = codes[:, active_latents(codes)].astype(np.float64)
-    standardised: NDArray[np.float64] = (z - z.mean(axis=0)) / z.std(axis=0)
-    return standardised
+@dataclass(frozen=True)
+class _View:
+    """The active latents of a model as UDR sees them."""
+
+    parts: list[NDArray[np.float64]]
+    """(N, 1) for each, of mean 0 and variance 1; an angle is (N, 2), of that variance on average:
+    a circle must not be stretched."""
+
+    @property
+    def columns(self) -> NDArray[np.float64]:
+        return np.hstack(self.parts)
+
+    @property
+    def blocks(self) -> list[slice]:
+        """The columns of each latent."""
+        ends = np.cumsum([part.shape[1] for part in self.parts])
+        return [slice(end - part.shape[1], end) for end, part in zip(ends, self.parts, strict=True)]
+
+
+def _view(codes: NDArray[np.float32], angles: Collection[int]) -> _View:
+    parts = []
+    for latent in np.flatnonzero(active_latents(codes)):
+        z = codes[:, [latent]].astype(np.float64)
+        if latent in angles:
+            z = np.hstack([np.cos(np.pi * z), np.sin(np.pi * z)])
+        parts.append((z - z.mean(axis=0)) / np.sqrt(z.var(axis=0).mean()))
+    return _View(parts)
+
+
+def _block_norms(
+    weights: NDArray[np.float64], inputs: _View, outputs: _View
+) -> NDArray[np.float64]:
+    """Weights by columns -> by latents: the spectral norm of each block, |w| where it is one."""
+    return np.array(
+        [[np.linalg.norm(weights[i, j], 2) for j in outputs.blocks] for i in inputs.blocks]
+    )
 
 
 def _notes(runs: "Sequence[Run]", codes: Sequence[NDArray[np.float32]]) -> list[str]:

@@ -39,7 +39,7 @@ class Setup:
         )
         images = runs.to_unit_range(self.dataset.images(parallel.share(rows)), self.device)
         rng = step_generator(train.seed, step, self.device)
-        with devices.autocast(self.device, self.precision):
+        with devices.exact_float32(), devices.autocast(self.device, self.precision):
             return self.method.train_step(images, rng, step)
 
     def describe(self) -> str:

@@ -181,6 +181,7 @@ class Did(nn.Module):
         self.config = config
         self.latent_dim = config.latent_dim
         self.code_range = (-1.0, 1.0)
+        self.angles = tuple(config.angles)
         n, m = config.latent_dim + len(config.circular), config.noise_dim
         sizes: dict[str, Any] = {"width": config.width, "family": config.networks}
         self.g = image_decoder(image_shape, n + m, smooth=config.smooth, leak=config.leak, **sizes)

@@ -94,6 +94,8 @@ def _run_here(task: Callable[[int], None], parts: int) -> None:
 
 def _fit(shared: _Shared, labels: NDArray[np.int64], seed: int, run: Run, threads: int) -> Fit:
     """Boost one factor. labels: (N,)."""
+    from scipy.special import logit
+
     from didcli.metrics import _trees  # numba takes half a second to import
 
     classes, labels = np.unique(labels, return_inverse=True)
@@ -102,7 +104,8 @@ def _fit(shared: _Shared, labels: NDArray[np.int64], seed: int, run: Run, thread
     prior = members.mean(axis=1)
     if two_classes:  # one tree a stage, for the second class
         members = members[1:]
-        start = np.log(prior[1:] / (1 - prior[1:]))
+        # scikit-learn's own: the quotient's logarithm differs in the last bit, which decides ties.
+        start = logit(prior[1:])
         newton_scale = 1.0
     else:
         start = np.log(prior / np.exp(np.log(prior).mean()))
