@@ -38,7 +38,7 @@ CONFIG_NAME = "config.yaml"
 class TrainConfig:
     """How long and how a method is trained; the same settings for every method."""
 
-    steps: Annotated[int, Ge(1)] = 3_000
+    steps: Annotated[int, Ge(1), Le(1_000_000_000)] = 3_000
     """Calls to `Method.train_step`, not epochs."""
     batch_size: Annotated[int, Ge(2), Le(1_000_000)] = 64
     """Images per step."""
@@ -124,7 +124,9 @@ def resolve(
     if preset is None and base is None and "name" in of_file.get("method", {}):
         base = {}
     if preset is not None or base is None:
-        base = load_preset(preset or _default_preset([of_file, *given, flags or {}]))
+        if preset is None:
+            preset = _default_preset([of_file, *given, flags or {}])
+        base = load_preset(preset)
     layers = [DEFAULTS, base, of_file]
     # The names first: `--method vae --set method.beta=4` sets beta of that method. If the flag came
     # after it, beta would be taken for a setting of the former method, and dropped.
@@ -233,7 +235,11 @@ def read_text(path: Path) -> str:
     """What a settings file says; `-` is stdin. Raises UsageError when it cannot be read."""
     try:
         if str(path) == STDIN:
-            return sys.stdin.buffer.read().decode("utf-8")
+            text = sys.stdin.buffer.read().decode("utf-8")
+            if text.strip():
+                return text
+            hint = "See what the command before the pipe says, or leave out --config."
+            raise UsageError("stdin has no settings for --config -", hint=hint)
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"no settings file {path}", hint="Check the path of --config.") from None

@@ -95,6 +95,17 @@ def test_truncated_files_are_refused(saved, share):
         checkpoints.load(saved)
 
 
+def test_to_train_a_damaged_run_again_takes_its_own_settings(saved):
+    saved.write_bytes(b"")
+    with pytest.raises(RunError) as caught:
+        checkpoints.load(saved)
+    assert "did train --force --out" in caught.value.hint
+    saved.with_name("config.yaml").write_text("")
+    with pytest.raises(RunError) as caught:
+        checkpoints.load(saved)
+    assert f"did train --config {saved.parent / 'config.yaml'} --force --out" in caught.value.hint
+
+
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99999])
 def test_a_flipped_bit_among_the_tensors_is_found(saved, share):
     content = bytearray(saved.read_bytes())

@@ -146,6 +146,10 @@ def test_2_unknown_settings_are_listed_with_the_nearest(did):
     assert_fails(result, 2, "2 problems", *nearest, listed=2)
 
 
+def test_2_an_empty_name_is_no_preset(did):
+    assert_fails(did("train", "--preset", ""), 2, "no preset ''")
+
+
 def test_settings_may_come_from_stdin(did, tiny_config, data_dir, tmp_path):
     settings = dataclasses.replace(
         tiny_config, train=dataclasses.replace(tiny_config.train, steps=2)
@@ -162,6 +166,7 @@ def test_settings_may_come_from_stdin(did, tiny_config, data_dir, tmp_path):
         ("train: {stepz: 5}", "train.stepz: no such setting"),
         ("[1, 2]", "stdin is not a mapping of sections"),
         ("a: [", "cannot read stdin as YAML"),
+        ("", "stdin has no settings for --config -"),
     ],
 )
 def test_2_settings_from_stdin_are_checked_as_those_of_a_file(did, text, problem):

@@ -338,3 +338,14 @@ def test_a_bomb_is_not_unpacked(monkeypatch):
     assert len(file.getvalue()) < 10_000
     with pytest.raises(DataError, match=r"codes: expected real numbers in 10,000 bytes at most"):
         engine.read_code_table(io.BytesIO(file.getvalue()), "z.npz")
+
+
+def test_versions_name_every_blas_whatever_their_order(monkeypatch):
+    def library(version):
+        return {"user_api": "blas", "internal_api": "openblas", "version": version}
+
+    both = [library("0.3.31"), {"user_api": "openmp"}, library("0.3.30")]
+    for order in (both, both[::-1]):
+        monkeypatch.setattr("didcli.engine.evaluate.threadpool_info", lambda found=order: found)
+        report = evaluate(noisy(), ["mig"], FEW)
+        assert report["versions"]["blas"] == "openblas 0.3.30, openblas 0.3.31"

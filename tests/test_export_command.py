@@ -98,6 +98,7 @@ def test_a_folder_of_images_means_codes():
         (["-o", "-"], "all makes three files"),
         (["-o", "encoder.onnx"], "all makes three files"),
         (["--what", "encoder", "--images", "."], "--images is for codes"),
+        (["--what", "encoder", "--limit", "5"], "--limit is for codes"),
         (["--what", "codes", "--format", "csv", "-o", "-", "--json"], "both write to stdout"),
     ],
 )

@@ -59,6 +59,12 @@ def test_another_copy_is_accepted_and_says_so(path):
     assert dataset.source == f"unverified sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
+def test_a_file_that_is_not_there_need_not_be_forced(tmp_path):
+    with pytest.raises(DataError, match="there is no") as caught:
+        load(tmp_path / "mpi3d_toy.npz", mpi3d.SOURCES[0])
+    assert caught.value.hint == "Fetch it: did download mpi3d --kind toy"
+
+
 def test_another_copy_is_checked_to_be_the_set(tmp_path):
     path = tmp_path / "mpi3d_toy.npz"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")

@@ -174,7 +174,7 @@ def test_sigterm_saves_one_step_that_all_have_done(data, by_two, tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode != 0
     assert out == ""
-    assert err.count("saved; go on with --resume") == 1
+    assert err.count("saved; go on with did train --resume --out") == 1
     step = checkpoints.load(tmp_path / "run" / checkpoints.FILE_NAME).step
     assert f"stopped at step {step}, saved" in err
 

@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -136,12 +137,12 @@ PROGRAM = """
 """
 
 
-def run_on_a_terminal(**environment: str) -> tuple[str, str]:
-    """(stdout, what the terminal on stderr got) of PROGRAM."""
+def run_on_a_terminal(program: str = PROGRAM, **environment: str) -> tuple[str, str]:
+    """(stdout, what the terminal on stderr got) of a program."""
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        [sys.executable, "-c", textwrap.dedent(program)],
         stdout=subprocess.PIPE,
         stderr=theirs,
         text=True,
@@ -168,6 +169,15 @@ def test_a_terminal_gets_a_bar_and_stdout_only_data():
     assert "2 of 2 steps (100%)" in shown
     assert "loss 0.5" in shown
     assert "a warning" in shown
+
+
+def test_a_long_note_takes_neither_title_nor_bar():
+    _, shown = run_on_a_terminal(PROGRAM.replace("loss 0.5", 9 * "loss 0.5 "), COLUMNS="80")
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    last = [line for line in re.split(r"[\r\n]+", text) if "100%" in line][-1]
+    assert last.startswith("Fetching [x] ━━━━━━━━━━━━ 2 of 2 steps (100%)")
+    assert last.rstrip().endswith("…")
+    assert len(last.rstrip()) <= 80
 
 
 def test_no_color_is_honoured():

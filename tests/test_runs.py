@@ -104,3 +104,12 @@ def test_auto_stays_the_images_that_the_run_began_with(tiny_run, monkeypatch):
     with pytest.raises(DataError, match="no official file"):
         run.dataset()  # it was asked for by name: no others will do
     assert asked[4:] == ["official"]
+
+
+def test_a_method_need_not_switch_gradients_off(tiny_run, monkeypatch):
+    run = runs.open_run(tiny_run, "cpu")
+    weight = torch.ones(1, requires_grad=True)
+    monkeypatch.setattr(run.method, "encode", lambda images: images[:, 0, 0, :3] * weight)
+    monkeypatch.setattr(run.method, "decode", lambda codes: codes[:, :1, None, None] * weight)
+    assert run.encode(np.full((2, 1, 64, 64), 255, np.uint8)).tolist() == [[1.0] * 3] * 2
+    assert run.decode(np.ones((2, 3))).max() == 255

@@ -170,6 +170,11 @@ def test_a_collapsed_run_scores_nothing_with_a_note(three_runs, criterion):
     ]
 
 
+def test_a_run_named_twice_is_refused(three_runs):
+    with pytest.raises(UsageError, match="named twice"):
+        select.select([*three_runs, three_runs[0]], "udr")
+
+
 def test_runs_that_differ_in_more_than_their_seed_are_said(three_runs):
     config = three_runs[0].config
     faster = dataclasses.replace(config, train=dataclasses.replace(config.train, threads=3))

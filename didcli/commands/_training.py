@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from didcli.io.progress import Update
     from didcli.io.records import OnProgress
 
-STOPPING = "stopping after this step; Ctrl-C again ends at once"
+STOPPING = "stopping after this step; a second signal (Ctrl-C) ends at once"
 SHOWN = 3
 """Losses named in the progress line; log.jsonl has them all."""
 

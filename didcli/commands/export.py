@@ -1,5 +1,6 @@
 """`did export`: networks as ONNX or pt2, codes as npz, csv or jsonl, a run as a folder to share."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -115,7 +116,8 @@ def export(
         given = {"--format": file_format, "--images": images, "--limit": limit}
         _release(run, _new_folder(output, given), threads, device, runs_dir, as_json, quiet)
         return
-    jobs = plan(what, file_format, output, with_images=images is not None)
+    given_for_codes = {"with_images": images is not None, "with_limit": limit is not None}
+    jobs = plan(what, file_format, output, **given_for_codes)
     if output is not None and len(jobs) > 1:
         _make_folder(Path(output))
     for job in jobs:
@@ -193,7 +195,12 @@ def _release(
 
 
 def plan(
-    what: What | None, file_format: ExportFormat | None, output: str | None, *, with_images: bool
+    what: What | None,
+    file_format: ExportFormat | None,
+    output: str | None,
+    *,
+    with_images: bool,
+    with_limit: bool = False,
 ) -> list[ExportJob]:
     """What to write, as what, and where to. Raises UsageError for options that contradict."""
     what = what or (What.codes if with_images else What.all)
@@ -201,6 +208,8 @@ def plan(
         raise UsageError("--images is for codes", hint="Say --what codes, or leave out --images.")
     suffix = Path(output or "").suffix.lower().removeprefix(".")
     named = ExportFormat(suffix) if suffix in [*ExportFormat] else None
+    if with_limit and what not in {What.codes, What.all}:
+        raise UsageError("--limit is for codes", hint="Say --what codes, or leave out --limit.")
     if suffix and named is None and file_format is None and what is not What.all:
         raise UsageError(
             f"-o {output} names no format of {what}",
@@ -280,7 +289,9 @@ def _export_codes(
         source = _dataset_source(run, limit, data_dir, keep=not streaming, quiet=quiet)
     options.say_notes(source.notes, quiet)
     write = engine.CODE_WRITERS[job.format]
-    with progress("Encoding", total=source.total, unit="images", quiet=quiet) as update:
+    # Rows that appear on the terminal show how far it is, and a bar would be drawn into them.
+    shown = path == _output.STDOUT and sys.stdout.isatty()
+    with progress("Encoding", total=source.total, unit="images", quiet=quiet or shown) as update:
         _output.write(path, write(source, update))
     if skipped:
         # Even when quiet: whoever reads the table must know that it is not complete.

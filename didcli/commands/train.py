@@ -151,7 +151,8 @@ def train(
                 watcher=watcher,
             )
         if not outcome.finished:
-            options.say(f"stopped at step {outcome.step}, saved; go on with --resume", quiet)
+            again = f"go on with did train --resume --out {folder}"
+            options.say(f"stopped at step {outcome.step}, saved; {again}", quiet)
             view.stop.leave()
         if processes.is_first():
             _print(folder, outcome.step, resolved, as_json)

@@ -97,8 +97,8 @@ def from_official(
     checked all the same, its `source` calls it unverified, and its `notes` name both digests.
     Raises DataError when it holds something other than the set.
     """
-    hint = f"Fetch it: did download mpi3d --kind {kind} --force"
     path = folder / file.name
+    hint = f"Fetch it: did download mpi3d --kind {kind}" + " --force" * path.exists()
     found = published.check(path, file, hint)
     content = records.Content(found.source, prod(factor_sizes), prod(IMAGE_SHAPE))
     target = folder / f"mpi3d-{kind}-{found.sha256[:12]}.pixels"

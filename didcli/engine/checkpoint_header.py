@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from didcli.config import CONFIG_NAME
 from didcli.errors import RunError
 
 FILE_NAME = "checkpoint.safetensors"
@@ -38,7 +39,9 @@ def metadata(content: bytes) -> Mapping[str, str]:
 
 
 def damaged(path: Path, why: str) -> RunError:
+    settings = path.with_name(CONFIG_NAME)
+    config = f"--config {settings} " if settings.is_file() else ""
     return RunError(
         f"{path} is damaged ({why})",
-        hint="Train again: did train --force --out " + str(path.parent) + ", or restore a copy.",
+        hint=f"Train again: did train {config}--force --out {path.parent}, or restore a copy.",
     )

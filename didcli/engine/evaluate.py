@@ -307,11 +307,14 @@ def _versions() -> dict[str, str]:
     """Versions of what has changed scores before. BLAS with its kernels, whose rounding moves
     explicitness and infoe in the fifth decimal.
     """
-    versions = {"python": platform.python_version()}
-    for library in threadpool_info():
-        if library["user_api"] == "blas":
-            parts = (library["internal_api"], library["version"], library.get("architecture"))
-            versions["blas"] = " ".join(str(part) for part in parts if part)
+    keys = ("internal_api", "version", "architecture")
+    # numpy and scipy bring one each, and in no certain order.
+    blas = {
+        " ".join(str(library[key]) for key in keys if library.get(key))
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
+    versions = {"python": platform.python_version(), "blas": ", ".join(sorted(blas))}
     for library in LIBRARIES:
         try:
             versions[library] = importlib.metadata.version(library)

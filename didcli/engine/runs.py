@@ -57,6 +57,7 @@ class Run:
         self.angles: tuple[int, ...] = getattr(method, "angles", ())
         """Codes in which -1 and 1 are one value."""
 
+    @torch.no_grad()
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, C, H, W) uint8, 0..255 -> codes (B, D). Raises DataError for another shape."""
         if images.ndim != 4 or images.shape[1:] != self.image_shape or images.dtype != np.uint8:
@@ -72,6 +73,7 @@ class Run:
             ]
         return np.concatenate(batches) if batches else np.empty((0, self.latent_dim), np.float32)
 
+    @torch.no_grad()
     def decode(self, codes: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Codes (B, D) -> (B, C, H, W), 0..255. Raises DataError for another shape or NaN."""
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim or not np.isfinite(codes).all():

@@ -153,6 +153,10 @@ def select(
         raise UsageError(
             "one run alone agrees with itself", hint="Name two runs or more that differ in seed."
         )
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise UsageError(
+            "a run is named twice, and agrees with itself", hint="Name runs that differ in seed."
+        )
     if seed < 0:  # now, not after minutes of encoding
         raise UsageError(
             f"an evaluation seed must be 0 or more, got {seed}", hint="Pass --eval-seed 0."

@@ -1,5 +1,6 @@
 """Write files so that a reader, or a crash at any moment, never meets half of one."""
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -34,7 +35,8 @@ def write_bytes(
             hint="Free some space, or choose a folder that can be written to.",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses to unlink what is not there
+            temporary.unlink()
 
 
 def temporary_beside(path: Path) -> Path:

@@ -167,11 +167,7 @@ def _bar(title: str, course: _Course) -> Iterator[Update]:
     display = Progress(
         TextColumn("{task.description}", markup=False, table_column=Column(min_width=len(title))),
         BarColumn(bar_width=BAR_WIDTH),
-        TextColumn(
-            "{task.fields[figures]}",
-            markup=False,
-            table_column=Column(no_wrap=True, overflow="ellipsis"),
-        ),
+        TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
         console=Console(stderr=True),
         refresh_per_second=4,
         redirect_stdout=False,  # rich would send to the terminal what was meant for a pipe
@@ -182,7 +178,11 @@ def _bar(title: str, course: _Course) -> Iterator[Update]:
 
         def update(done: float, *, total: float | None = None, note: str = "") -> None:
             course.report(done, total)
+            # Cut here: rich would rather drop the title and the bar than a part of a long note.
+            room = display.console.width - len(title) - BAR_WIDTH - 2
             figures = course.figures(note)
+            if len(figures) > room:
+                figures = figures[: max(room - 1, 0)] + "…"
             display.update(task, completed=done, total=course.total, figures=figures)
 
         yield update

@@ -169,5 +169,5 @@ def _in_contact() -> Iterator[None]:
     except RuntimeError as error:
         raise DidError(
             f"process {rank()} has lost contact with the others",
-            hint="One of them has ended, and may have said why; go on with --resume.",
+            hint="One of them has ended, and may have said why; go on with --resume, and --out.",
         ) from error
