@@ -50,6 +50,16 @@ def test_a_dot_is_as_high_as_its_score():
     assert dots(panel, COLOURS[1])[0][1] == pytest.approx(middle, abs=2)
 
 
+def test_the_highest_dot_is_whole():
+    """Of scores near to each other, whose range would leave a margin of less than half a dot."""
+    panel = Panel("mig", {"a": {0: 0.50, 1: 0.49, 2: 0.48}})
+    pixels = np.asarray(picture([panel]).convert("RGB")).astype(float)
+    shade = 0.75 * np.array(tuple(bytes.fromhex(COLOURS[0][1:]))) + 0.25 * 255
+    y, x = np.nonzero((np.abs(pixels - shade) < 12).all(axis=2))
+    highest, lowest = (np.ptp(y[np.abs(x - at) <= 4]) for at in (x.min() + 4, x.max() - 4))
+    assert highest == pytest.approx(lowest, abs=1)
+
+
 def test_a_seed_stands_at_the_same_place_in_every_column():
     assert _places([2, 0, 1, 0, 2]) == {0: -0.15, 1: 0.0, 2: 0.15}
     assert _places([7]) == {7: 0.0}

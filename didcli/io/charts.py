@@ -19,6 +19,8 @@ SPREAD = 0.3
 """Share of a column over which dots are spread, so that equal scores do not hide one another."""
 CHARACTERS_PER_INCH = 11
 """Characters of a heading in an inch; fewer than there is room for, on average."""
+MARGIN = 0.06
+"""Share of the range of a panel that is left free above the highest dot."""
 LONGEST_LABEL = 24
 """Most characters of a label; a longer one would take the room of the panels."""
 
@@ -71,11 +73,11 @@ def draw_dots(panels: Sequence[Panel], heading: str) -> bytes:
             parse_math=False,  # a label may have any characters, $ among them
         )
         axis.set_xlim(-0.6, len(labels) - 0.4)
-        # From 0 on, so that a small difference does not look like a large one.
-        lowest = min(
-            (value for column in panel.columns.values() for value in column.values()), default=0.0
-        )
-        axis.set_ylim(bottom=min(lowest, 0.0))
+        # From 0 on, so that a small difference does not look like a large one; and the margin above
+        # is one of that range, where matplotlib's own would cut the highest dot.
+        values = [value for column in panel.columns.values() for value in column.values()]
+        lowest, highest = min([0.0, *values]), max([0.0, *values])
+        axis.set_ylim(lowest, highest + MARGIN * (highest - lowest) or 1.0)
         axis.tick_params(labelsize=8, bottom=False)
         axis.grid(axis="y", color="0.9")
         axis.set_axisbelow(True)
