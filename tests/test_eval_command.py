@@ -1,5 +1,4 @@
 import dataclasses
-import hashlib
 import inspect
 import json
 import shutil
@@ -14,11 +13,10 @@ import pytest
 import torch
 from code_tables import SIZES, grid, noisy
 from PIL import Image
-from safetensors.numpy import save as to_safetensors
 
 from didcli.commands._group import load
 from didcli.commands.eval import evaluate
-from didcli.engine import runs
+from didcli.engine import encode, runs
 from didcli.scoring.protocol import EvaluationProtocol
 
 FEW = ("--train-points", "300", "--test-points", "100", "--variance-points", "300")
@@ -93,27 +91,22 @@ def test_an_incomplete_grid_gives_null_and_a_note(did, tmp_path):
 
 
 @pytest.fixture
-def encoded_run(tiny_run, data_dir, tmp_path):
+def encoded_run(tiny_run, data_dir, tmp_path, monkeypatch):
     """A run that need not encode its images: codes of that checkpoint are in its folder."""
     folder = shutil.copytree(tiny_run, tmp_path / "runs" / "tiny")
     run = runs.open_run(folder, "cpu")
     dataset = run.dataset(data_dir)
     codes = np.random.default_rng(0).normal(size=(len(dataset), run.latent_dim)).astype(np.float32)
     codes[:, 1] = dataset.factors[:, 3]
-    labels = {
-        "checkpoint": run.digest,
-        "source": dataset.source,
-        "sha256": hashlib.sha256(codes.tobytes()).hexdigest(),
-    }
-    file = folder / f"codes-{run.digest[:12]}.safetensors"
-    file.write_bytes(to_safetensors({"codes": codes}, labels))
+    monkeypatch.setattr(encode, "encode_images", lambda *_: codes)
+    encode.encode_dataset(run, dataset)
     return folder
 
 
 def test_the_latest_run_is_scored_drawn_and_keeps_its_report(did, encoded_run):
     result = did(
         *("eval", "--runs-dir", str(encoded_run.parent), "--metrics", "mig,factor_vae", *FEW),
-        "--plot",
+        *("--plot", "--device", "cpu"),
     )
     assert result.returncode == 0, result.stderr
     assert f"run {encoded_run}" in result.stderr
@@ -138,7 +131,7 @@ def test_a_picture_that_cannot_be_written_does_not_lose_the_scores(did, codes, t
 
 def test_runs_are_ranked_without_labels(did, encoded_run):
     other = shutil.copytree(encoded_run, encoded_run.with_name("other"))
-    result = did("eval", "--select", "udr", str(encoded_run), str(other))
+    result = did("eval", "--select", "udr", str(encoded_run), str(other), "--device", "cpu")
     assert result.returncode == 0, result.stderr
     lines = [line.split("\t") for line in result.stdout.splitlines()]
     assert {path for _, path in lines} == {str(encoded_run), str(other)}
