@@ -95,6 +95,22 @@ def test_truncated_files_are_refused(saved, share):
         checkpoints.load(saved)
 
 
+def test_a_folder_without_a_checkpoint_is_told_by_what_it_has(saved, tmp_path):
+    def hint(folder):
+        with pytest.raises(RunError, match="no checkpoint at") as caught:
+            checkpoints.load(folder / checkpoints.FILE_NAME)
+        return caught.value.hint
+
+    run, other = tmp_path / "runs" / "one", tmp_path / "other"
+    run.mkdir(parents=True)
+    saved.rename(run / checkpoints.FILE_NAME)
+    other.mkdir()
+    assert f"such as {run}." in hint(run.parent)
+    assert "did train makes one" in hint(other)
+    (other / "config.yaml").write_text("")
+    assert f"did train --resume --out {other}" in hint(other)
+
+
 def test_to_train_a_damaged_run_again_takes_its_own_settings(saved):
     saved.write_bytes(b"")
     with pytest.raises(RunError) as caught:
@@ -135,12 +151,6 @@ def test_a_checkpoint_of_other_settings_does_not_fit(saved):
     other = did.build(did.Config(width=4, latent_dim=5), SHAPE)
     with pytest.raises(RunError, match="does not fit the method"):
         checkpoints.restore(other, checkpoints.load(saved))
-
-
-def test_a_missing_checkpoint_says_how_to_go_on(path):
-    with pytest.raises(RunError, match="no checkpoint at") as caught:
-        checkpoints.load(path)
-    assert "--resume" in caught.value.hint
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(saved, monkeypatch):

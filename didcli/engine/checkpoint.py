@@ -20,6 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from didcli.config import CONFIG_NAME
 from didcli.engine.checkpoint_header import FILE_NAME, damaged, describe, metadata
 from didcli.errors import RunError, StorageError
 from didcli.io.atomic import write_bytes
@@ -91,11 +92,7 @@ def load(path: Path) -> Checkpoint:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise RunError(
-            f"no checkpoint at {path}",
-            hint="The run may have stopped before its first checkpoint: did train --resume --out "
-            f"{path.parent}",
-        ) from None
+        raise _absent(path) from None
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}", hint="Check it.") from error
     try:
@@ -130,6 +127,19 @@ def load(path: Path) -> Checkpoint:
         )
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _absent(path: Path) -> RunError:
+    """What to say of a folder without a checkpoint: a run's, one of runs, or another."""
+    folder = path.parent
+    runs = sorted(each.parent for each in folder.glob(f"*/{FILE_NAME}"))
+    if runs:
+        hint = f"Name one of the runs in it, such as {runs[-1]}."
+    elif (folder / CONFIG_NAME).is_file():
+        hint = f"It may have stopped before its first one: did train --resume --out {folder}"
+    else:
+        hint = "Name a run folder: did train makes one, and prints its path."
+    return RunError(f"no checkpoint at {path}", hint=hint)
 
 
 def state(method: nn.Module) -> dict[str, Tensor]:
