@@ -380,12 +380,12 @@ def test_progress_counts_the_steps_of_runs_under_way(jobs_of):
     seen = []
 
     def execute(tasks, watcher):
-        seen.append(compare.runs_worth(tasks[:3], standings))
+        seen.append(compare.runs_worth(standings)(tasks[:3]))
 
     standings = comparison_jobs.examine(jobs)
     compare.run(standings, execute, TaskWatcher())
     assert seen == [pytest.approx(compare.TRAINING_SHARE * (1 / 4 + 1))]
-    assert compare.runs_worth([], standings) == 0
+    assert compare.runs_worth(standings)([]) == 0
 
 
 def test_speed_comes_from_logs_and_before_there_are_any_from_a_few_steps(jobs_of, finished):

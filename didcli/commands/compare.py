@@ -222,14 +222,15 @@ def _run(
         return []
     ended = ready
     options.say(f"{len(standings)} runs, {ready} of them done", quiet)
+    worth = engine.runs_worth(standings)
     with progress(
         "Comparing", total=len(standings), unit="runs", with_rate=False, quiet=quiet
     ) as update:
 
         def on_wait(running: "Sequence[Task]") -> None:
             names = [task.name for task in running[:NAMES_SHOWN]]
-            done = ended + engine.runs_worth(running, standings)
-            update(done, note="; ".join(names + ["..."] * (len(running) > NAMES_SHOWN)))
+            names += ["..."] * (len(running) > NAMES_SHOWN)
+            update(ended + worth(running), note="; ".join(names))
 
         def on_end(task: "Task", problem: str | None) -> None:
             nonlocal ended

@@ -6,7 +6,7 @@ the comparison.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,14 +123,18 @@ def run(
     return failures
 
 
-def runs_worth(running: Sequence[Task], standings: Sequence[Standing]) -> float:
-    """How many whole runs the work is worth that the tasks under way have done.
+def runs_worth(standings: Sequence[Standing]) -> Callable[[Sequence[Task]], float]:
+    """A function that tells how many whole runs the work is worth that tasks under way have done.
 
     Told from their logs; what a run costs beside its steps counts as TRAINING_SHARE says.
     """
     wanted = {each.job.folder.resolve(): each.job.config.train.steps for each in standings}
-    shares = (training_log.step_reached(each.folder) / wanted[each.folder] for each in running)
-    return TRAINING_SHARE * sum(min(share, 1.0) for share in shares)
+
+    def worth(running: Sequence[Task]) -> float:
+        shares = (training_log.step_reached(each.folder) / wanted[each.folder] for each in running)
+        return TRAINING_SHARE * sum(min(share, 1.0) for share in shares)
+
+    return worth
 
 
 def collect(standings: Sequence[Standing]) -> Comparison:

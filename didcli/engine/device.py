@@ -95,8 +95,8 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
 def exact_float32() -> Iterator[None]:
     """Convolutions that are to be in float32 have all its 24 bits inside, on CUDA too.
 
-    torch lets cuDNN round their inputs to 11 bits (TF32), by which codes move by up to some
-    hundredths, and points of a metric change bins. Matrix products are exact without asking.
+    torch lets cuDNN round their inputs to 11 bits (TF32). Rounded so on a CPU, codes move by up to
+    some hundredths, and points of a metric change bins. Matrix products are exact without asking.
     """
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False

@@ -314,7 +314,9 @@ def _versions() -> dict[str, str]:
         for library in threadpool_info()
         if library["user_api"] == "blas"
     }
-    versions = {"python": platform.python_version(), "blas": ", ".join(sorted(blas))}
+    versions = {"python": platform.python_version()}
+    if blas:  # NumPy may be built on one that cannot be asked
+        versions["blas"] = ", ".join(sorted(blas))
     for library in LIBRARIES:
         try:
             versions[library] = importlib.metadata.version(library)
