@@ -5,13 +5,12 @@ import os
 import signal
 import sys
 import traceback
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 import didcli
-from didcli.commands import _malloc, _streams
+from didcli.commands import _malloc, _signals, _streams
 from didcli.commands import _options as options
 from didcli.commands._group import COMMANDS, LazyGroup, register
 from didcli.commands._memory import memory_errors
@@ -72,7 +71,7 @@ STORAGE_HINTS = {
 
 def main() -> None:
     """Run the command line and exit; see `didcli.errors` for the exit codes."""
-    signal.signal(signal.SIGTERM, _raise_exit)
+    _signals.exit_on_signals()
     _streams.mend()
     _malloc.keep_freed_memory()
     if "_DID_COMPLETE" in os.environ:  # the shell asks for completions
@@ -142,7 +141,3 @@ def _close_pipe() -> None:
     # Python would complain once more when it flushes stdout on its way out.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(128 + signal.SIGPIPE)
-
-
-def _raise_exit(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,16 @@ def did(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Did:
         )
 
     return run
+
+
+@pytest.fixture
+def hangups_are_heard() -> Iterator[None]:
+    """SIGHUP is not ignored, not even by what the test starts, where the tests run under nohup."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -254,7 +254,12 @@ def test_the_global_random_state_neither_matters_nor_changes(
     assert checkpoint_bytes(tmp_path / "run") == checkpoint_bytes(tiny_run)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+STOPPED = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
+"""Exit codes after signals upon which a run is saved."""
+
+
+@pytest.mark.usefixtures("hangups_are_heard")
+@pytest.mark.parametrize("number", [*STOPPED, signal.SIGKILL])
 def test_a_killed_process_resumes_to_the_same_bytes(did, data_dir, tiny_config, tmp_path, number):
     too_many = 4000
     settings = [f"--set={text}" for text in [*TINY, f"train.steps={too_many}"]]
@@ -270,7 +275,7 @@ def test_a_killed_process_resumes_to_the_same_bytes(did, data_dir, tiny_config, 
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
 
-    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}.get(number, -9), err
+    assert process.returncode == STOPPED.get(number, -9), err
     assert out == ""
     assert err.count("stopping after this step") == (number != signal.SIGKILL)
     stopped = runs.open_run(tmp_path / "run").step

@@ -2,6 +2,9 @@
 
 import signal
 
+import pytest
+
+from didcli.commands._signals import exit_on_signals, graceful_stop
 from didcli.commands._training import STOPPING, shown_training
 from didcli.engine.train import Report
 
@@ -53,6 +56,25 @@ def test_a_signal_asks_to_stop_once_training_has_started(capfd):
         assert view.stop.signal == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
     assert STOPPING in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("hangups_are_heard")
+def test_a_terminal_that_closes_may_say_so_twice():
+    with graceful_stop() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)  # the kernel's, and the shell's
+        assert stop.signal == signal.SIGHUP
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("hangups_are_heard")
+def test_a_hangup_that_is_ignored_stays_so():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    exit_on_signals()
+    with graceful_stop() as stop:
+        signal.raise_signal(signal.SIGHUP)
+    assert not stop.requested()
 
 
 def test_a_quiet_training_says_nothing(capfd):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while something worth saving is under way."""
+"""Ctrl-C, SIGTERM and SIGHUP (a terminal that closes), at once or when work has been saved."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
 class Stop:
@@ -18,25 +20,38 @@ class Stop:
         return self.signal is not None
 
     def leave(self) -> None:
-        """Exit with the code of the signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        """Exit with the code of the signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         raise SystemExit(128 + (self.signal or signal.SIGINT))
+
+
+def exit_on_signals() -> None:
+    """From now on SIGTERM and SIGHUP end the program as an exit does: what is open is cleaned up.
+
+    Ctrl-C does so anyway.
+    """
+    for number in _asking():
+        if number != signal.SIGINT:
+            signal.signal(number, _exit)
 
 
 @contextmanager
 def graceful_stop(notice: str = "") -> Iterator[Stop]:
     """Within, the first signal only asks to stop; a second one ends the process as usual.
 
+    But a second SIGHUP is no second wish: a closing terminal sends one, and its shell another.
+
     notice: a line for stderr, upon the first signal.
     """
     stop = Stop()
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.getsignal(number) for number in _asking()}
 
     def ask(number: int, _frame: FrameType | None) -> None:
         stop.signal = number
         if notice:
             _write(notice)
         for each, handler in former.items():
-            signal.signal(each, handler)
+            if each != _HANGUP:
+                signal.signal(each, handler)
 
     for number in former:
         signal.signal(number, ask)
@@ -45,6 +60,18 @@ def graceful_stop(notice: str = "") -> Iterator[Stop]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _asking() -> list[int]:
+    """The signals that ask to stop; SIGHUP not where it is ignored, which is what `nohup` does."""
+    asking: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
+        asking.append(_HANGUP)
+    return asking
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _write(line: str) -> None:

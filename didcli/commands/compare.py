@@ -88,8 +88,8 @@ def compare(
     SPEC lists entries, each a preset or a method, and what is common to all. An entry with
     `sweep: {method.beta: [1, 4, 16]}` stands for one entry for each value.
 
-    Ctrl-C and SIGTERM save every run under way (130, 143). Where runs failed, the table is of the
-    others, and the exit code 4.
+    Ctrl-C, SIGTERM and SIGHUP save every run under way (130, 143, 129). Where runs failed, the
+    table is of the others, and the exit code 4.
     """
     spec_file = _spec_among(targets)
     if spec_file is not None and out is None:

@@ -104,8 +104,8 @@ def train(
     torchrun --nproc-per-node 4 -m didcli train     one run by four processes or GPUs
     did traverse "$(did train)" --dim 3
 
-    Flags win over --set, --set over --config, --config over the preset. Ctrl-C and SIGTERM save a
-    checkpoint first; --resume then ends with the very bytes of a run that was not stopped.
+    Flags win over --set, --set over --config, --config over the preset. Ctrl-C, SIGTERM and SIGHUP
+    save a checkpoint first; --resume then ends with the very bytes of a run that was not stopped.
     """
     if resume and force:
         raise UsageError("--resume and --force contradict each other", hint="Give one of them.")
