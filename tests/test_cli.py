@@ -398,6 +398,14 @@ def test_train_prints_the_run_folder_alone_on_stdout(did, tmp_path):
     assert quiet.stderr == ""
 
 
+def test_resume_without_a_folder_starts_nothing_where_there_is_no_run(did, tmp_path):
+    result = did("train", "--runs-dir", str(tmp_path / "mistyped"), "--resume")
+    assert result.returncode == 4
+    assert f"error: no run under {tmp_path / 'mistyped'} to go on with" in result.stderr
+    assert "without --resume a new one begins" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_resume_without_a_folder_goes_on_with_the_latest_run(did, tmp_path):
     first = did("train", "--steps", "2", "--runs-dir", str(tmp_path), *SET).stdout
     second = did("train", "--steps", "4", "--runs-dir", str(tmp_path), "--resume")

@@ -32,7 +32,9 @@ class Source(StrEnum):
 def download(
     name: Annotated[
         str | None,
-        typer.Argument(help=f"One of: {', '.join(registry.names('data'))}.", show_default=False),
+        typer.Argument(
+            metavar="NAME", help="Such as dsprites: --list names all.", show_default=False
+        ),
     ] = None,
     kind: Annotated[
         str | None, typer.Option(help="Which one, of a set of several kinds: toy, of mpi3d.")
@@ -54,7 +56,7 @@ def download(
 
     \b
     did download dsprites                       the published file, resumed and verified
-    did download dsprites --source rendered     the same images drawn here, without a network
+    did download dsprites --source rendered     the set drawn here, without a network
     did download --list                         every dataset, and what of it is here
 
     An interrupted download goes on where it stopped. Proxies are taken from HTTPS_PROXY and

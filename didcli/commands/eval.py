@@ -14,7 +14,12 @@ import typer
 from didcli import registry
 from didcli.commands import _options as options
 from didcli.errors import DataError, UsageError
-from didcli.scoring.protocol import DciBackend, EvaluationProtocol, SapConvention
+from didcli.scoring.protocol import (
+    DciBackend,
+    EvaluationProtocol,
+    SapConvention,
+    score_name,
+)
 
 if TYPE_CHECKING:
     from didcli.engine.evaluate import OnStage
@@ -42,7 +47,7 @@ def evaluate(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="RUN",
             help="Run folder. Without it, the latest under --runs-dir. Several for --select.",
         ),
     ] = None,
@@ -103,8 +108,9 @@ def evaluate(
     did eval --select udr runs/a runs/b runs/c
     did export --what codes --format npz -o - | did eval --codes -
 
-    The scores are those of disentanglement_lib, draw for draw. Notes on stderr say what in the
-    codes or in the data could make them mislead.
+    The scores are those of disentanglement_lib on the same draws, but for ties in dci; infomec is
+    that of Hsu et al. 2023. Notes on stderr say what in the codes or in the data could make them
+    mislead.
     """
     names = _metric_names(metrics)
     given = runs or []
@@ -160,10 +166,11 @@ def evaluate(
 
         folder = find_run(given[0] if given else None, runs_dir)
         title = str(folder)
-        options.say(f"run {folder}", quiet)
+        run = open_run(folder, device)
+        options.say(f"run {folder}, step {run.step}, {run.device}", quiet)
         with _stages(quiet) as on_progress:
             report = engine.evaluate_run(
-                open_run(folder, device),
+                run,
                 names,
                 protocol,
                 shuffled=shuffled,
@@ -288,9 +295,7 @@ def _as_text(title: str, report: Mapping[str, Any]) -> str:
         columns["sd"] = report["scores_sd"]
     if "chance" in report:
         columns["chance"] = report["chance"]
-    labels = {key: key for key in report["scores"]}
-    if "sap" in labels:
-        labels["sap"] = f"sap ({report['protocol']['sap']})"
+    labels = {key: score_name(key, report["protocol"]) for key in report["scores"]}
     width = max(map(len, labels.values())) + 2
     lines.append(" " * width + "".join(f"{head:>12}" for head in columns))
     for key, label in labels.items():

@@ -60,7 +60,8 @@ class ExportJob:
 
 def export(
     run: Annotated[
-        Path | None, typer.Argument(help="Run folder. Without it, the latest under --runs-dir.")
+        Path | None,
+        typer.Argument(metavar="RUN", help="Run folder. Without it, the latest under --runs-dir."),
     ] = None,
     what: Annotated[
         What | None,

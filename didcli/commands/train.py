@@ -27,8 +27,8 @@ def train(
         str | None,
         typer.Option(
             help=f"Settings to start from: {', '.join(registry.presets())}. "
-            "Without one: that of the method and the data, the quick one of two; else "
-            f"{registry.DEFAULT_PRESET}."
+            "Without one: that of the method and the data, the quick one if there is one, else the "
+            f"first; {registry.DEFAULT_PRESET} where nothing is asked for."
         ),
     ] = None,
     config: Annotated[

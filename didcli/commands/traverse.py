@@ -41,7 +41,8 @@ STEPS = {PictureFormat.png: 9, PictureFormat.gif: 21, PictureFormat.html: 21}
 
 def traverse(
     run: Annotated[
-        Path | None, typer.Argument(help="Run folder. Without it, the latest under --runs-dir.")
+        Path | None,
+        typer.Argument(metavar="RUN", help="Run folder. Without it, the latest under --runs-dir."),
     ] = None,
     dim: Annotated[
         list[str] | None,

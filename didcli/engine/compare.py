@@ -20,6 +20,7 @@ from didcli.engine.executors import Execute, Task, TaskWatcher
 from didcli.engine.reports import read_report
 from didcli.errors import RunConflictError, RunError, StorageError
 from didcli.io.atomic import is_temporary, write_text
+from didcli.scoring.protocol import score_name
 
 SPEC_NAME = "spec.yaml"
 RUNS_NAME = "runs.txt"
@@ -149,18 +150,20 @@ def collect(standings: Sequence[Standing]) -> Comparison:
             + ", ".join(f"{source} ({folder})" for source, folder in sources.items()),
             hint="Train those of one kind again, with data.source=official or rendered.",
         )
+    evaluation = standings[0].job.evaluation
     comparison = compare(
         list(dict.fromkeys(standing.job.label for standing in standings)),
         [
             Scored(job.label, job.config.train.seed, str(job.folder), scores)
             for job, scores in scored
         ],
-        standings[0].job.evaluation.scores,
+        evaluation.scores,
         wanted=Counter(standing.job.label for standing in standings),
     )
     notes = [
         *dict.fromkeys(str(note) for each in facts.values() for note in each.get("data_notes", [])),
         *_note_on_versions([report.get("versions", {}) for report in reports.values()]),
+        *_note_on_sap(evaluation.scores, evaluation.protocol),
     ]
     return dataclasses.replace(
         comparison, notes=(*notes, *comparison.notes), data_source="".join(sources)
@@ -174,6 +177,10 @@ def _note_on_versions(versions: Sequence[Mapping[str, Any]]) -> list[str]:
     if not differing:
         return []
     return [f"the runs were scored by different versions of {', '.join(differing)}"]
+
+
+def _note_on_sap(scores: Collection[str], protocol: Mapping[str, Any]) -> list[str]:
+    return [f"sap is {score_name('sap', protocol)}"] if "sap" in scores else []
 
 
 def _task(standing: Standing, data_dir: Path | None) -> Task:

@@ -16,6 +16,7 @@ from didcli.engine.export_model import used_weights
 from didcli.engine.reports import read_report, write_report
 from didcli.errors import RunConflictError, RunError
 from didcli.io.atomic import write_text
+from didcli.scoring.protocol import score_name
 
 CHECKED = 8
 """Random images and codes with which the released run is compared with the original."""
@@ -65,6 +66,7 @@ def model_card(run: runs.Run, report: Mapping[str, Any] | None) -> str:
     local = run.path.is_absolute() or ".." in run.path.parts
     path = shlex.quote(name if local else str(run.path))
     scores = {k: v for k, v in (report or {}).get("scores", {}).items() if v is not None}
+    protocol = (report or {}).get("protocol", {})
     front: dict[str, Any] = {
         "library_name": "didcli",
         "tags": ["disentanglement", "representation-learning", method],
@@ -96,7 +98,7 @@ def model_card(run: runs.Run, report: Mapping[str, Any] | None) -> str:
             f"did train --config {path}/{CONFIG_NAME}     # trains it anew",
             "```",
             "",
-            *_score_table(scores),
+            *_score_table({score_name(key, protocol): value for key, value in scores.items()}),
             f"Written by didcli {didcli.__version__}; trained with {_trainer(run)}.",
             "",
         ]

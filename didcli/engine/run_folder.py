@@ -53,14 +53,22 @@ def find_run(path: Path | None, runs_dir: Path) -> Path:
     return latest.parent
 
 
-def latest_started(runs_dir: Path) -> Path | None:
-    """The run that was begun or saved last, whether or not it has a checkpoint yet."""
+def latest_started(runs_dir: Path) -> Path:
+    """The run that was begun or saved last, whether or not it has a checkpoint yet.
+
+    Raises RunError when there is none.
+    """
     written = [
         (file.stat().st_mtime, file.parent)
         for name in (CONFIG_NAME, checkpoints.FILE_NAME)
         for file in runs_dir.glob(f"*/{name}")
     ]
-    return max(written)[1] if written else None
+    if not written:
+        raise RunError(
+            f"no run under {runs_dir} to go on with",
+            hint="Name its folder with --out or --runs-dir; without --resume a new one begins.",
+        )
+    return max(written)[1]
 
 
 def new_folder(config: RunConfig, runs_dir: Path) -> Path:

@@ -43,12 +43,18 @@ class EvaluationProtocol:
     eval_seeds: int = 1
     """Number of evaluations, with seeds `eval_seed`, `eval_seed + 1` and so on."""
     disjoint: bool = False
-    """Draw training and test points from two halves of the table that share no row."""
+    """Draw training and test points from two parts of the table that share no row, as large, in
+    proportion, as the numbers of points."""
     threads: int = 1
     """Threads for the slow parts. Scores do not depend on it."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def score_name(score: str, protocol: Mapping[str, Any]) -> str:
+    """What people read for a score: SAP is two different scores, and says which."""
+    return f"sap ({protocol['sap']})" if score == "sap" else score
 
 
 def deciding(protocol: Mapping[str, Any]) -> dict[str, Any]:
