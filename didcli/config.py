@@ -8,7 +8,6 @@ pydantic is imported lazily: the command line imports this module for `--help`.
 """
 
 import re
-import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_orig
 import yaml
 from annotated_types import Ge, Le
 
-from didcli import registry, yaml_text
+from didcli import registry, text_input, yaml_text
 from didcli.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 """A seed that torch takes."""
 Layer = Mapping[str, Any]
 
-STDIN = "-"
 CONFIG_NAME = "config.yaml"
 """Name of the file of settings in a run folder."""
 
@@ -234,17 +232,15 @@ def load_file(path: Path) -> Layer:
 def read_text(path: Path) -> str:
     """What a settings file says; `-` is stdin. Raises UsageError when it cannot be read."""
     try:
-        if str(path) == STDIN:
-            text = sys.stdin.buffer.read().decode("utf-8")
-            if text.strip():
-                return text
-            hint = "See what the command before the pipe says, or leave out --config."
-            raise UsageError("stdin has no settings for --config -", hint=hint)
-        return path.read_text(encoding="utf-8")
+        text = text_input.read(path)
     except FileNotFoundError:
         raise UsageError(f"no settings file {path}", hint="Check the path of --config.") from None
     except (OSError, ValueError) as error:
         raise _not_yaml(path, error) from error
+    if str(path) == text_input.STDIN and not text.strip():
+        hint = "See what the command before the pipe says, or leave out --config."
+        raise UsageError("stdin has no settings for --config -", hint=hint)
+    return text
 
 
 def parse_file(text: str, path: Path) -> Layer:
@@ -256,7 +252,8 @@ def parse_file(text: str, path: Path) -> Layer:
     content = {} if content is None else content
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise UsageError(
-            f"{_named(path)} is not a mapping of sections (method, data, train) to settings",
+            f"{text_input.name(path)} is not a mapping of sections (method, data, train) to "
+            "settings",
             hint="A settings file looks like the config.yaml of a run folder.",
         )
     return cast("Layer", read_numbers(content))
@@ -264,13 +261,9 @@ def parse_file(text: str, path: Path) -> Layer:
 
 def _not_yaml(path: Path, error: Exception) -> UsageError:
     return UsageError(
-        f"cannot read {_named(path)} as YAML: {' '.join(str(error).split())}",
+        f"cannot read {text_input.name(path)} as YAML: {' '.join(str(error).split())}",
         hint="A settings file looks like the config.yaml of a run folder.",
     )
-
-
-def _named(path: Path) -> str:
-    return "stdin" if str(path) == STDIN else str(path)
 
 
 def parse_assignment(text: str) -> Layer:

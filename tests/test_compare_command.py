@@ -169,6 +169,12 @@ def test_a_specification_from_stdin(compared, few_images, capsys, monkeypatch, t
         compare_here("-", "--dry-run")
 
 
+def test_a_stdin_of_other_bytes_is_no_specification(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"entries: [\xff]")))
+    with pytest.raises(UsageError, match="cannot read stdin as YAML: 'utf-8'"):
+        compare_here("-", "--out", tmp_path)
+
+
 @pytest.fixture
 def pair(compared, few_images, tmp_path):
     """The folders of two runs that are done."""

@@ -73,6 +73,12 @@ def test_float32_is_not_rounded_to_tf32_and_the_caller_s_choice_comes_back():
             torch.backends.cudnn.allow_tf32 = True
 
 
+def test_convolutions_run_in_channels_last_but_on_mps():
+    assert devices.memory_format(torch.device("cpu")) == torch.channels_last
+    assert devices.memory_format(torch.device("cuda", 1)) == torch.channels_last
+    assert devices.memory_format(torch.device("mps")) == torch.contiguous_format
+
+
 def test_autocast_runs_products_in_the_chosen_precision():
     product = torch.ones(2, 2)
     with devices.autocast(CPU, torch.bfloat16):

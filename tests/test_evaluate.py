@@ -260,6 +260,21 @@ def test_scores_of_other_metrics_stay_in_the_report(tmp_path, monkeypatch):
     assert json.loads((run.path / "eval.json").read_text(encoding="utf-8")) == third
 
 
+def test_scores_of_other_labels_are_replaced(tmp_path, monkeypatch):
+    run = runs.open_run(make_run(tmp_path / "run"), device="cpu")
+    dataset = make_dataset()
+    monkeypatch.setattr(run, "dataset", lambda *_: dataset)
+    assert "factors_sha256" not in engine.evaluate_run(run, ["mig"], FEW)["run"]  # a grid in order
+    dataset.factors = dataset.factors[::-1]  # a user's table of labels, mended
+    mended = engine.evaluate_run(run, ["sap"], FEW)
+    kept = json.loads((run.path / "eval.json").read_text(encoding="utf-8"))
+    assert kept == mended
+    assert kept["scores"].keys() == {"sap"}
+    engine.evaluate_run(run, ["mig"], FEW)
+    kept = json.loads((run.path / "eval.json").read_text(encoding="utf-8"))
+    assert kept["scores"].keys() == {"sap", "mig"}  # of the same labels
+
+
 def test_what_is_to_be_known_of_the_dataset_is_said_and_kept(tmp_path, monkeypatch):
     run = runs.open_run(make_run(tmp_path / "run"), device="cpu")
     dataset = make_dataset()

@@ -516,6 +516,13 @@ def test_a_path_is_kept_absolute(tmp_path, monkeypatch):
     assert settings.build([resolved.to_dict()]) == resolved
 
 
+def test_a_home_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(UsageError, match=r"data\.path: ~nobody-here/faces is in no home directory"):
+        settings.resolve(flags={"data": {"name": "images", "path": "~nobody-here/faces"}})
+    with pytest.raises(UsageError, match="~nobody-here is in no home directory"):
+        images.load("~nobody-here", data_dir=tmp_path)
+
+
 @pytest.mark.parametrize(
     "assignment",
     ["data.image_size=48", "data.colour=blue", "data.strict=1", "data.path=5", "data.path="],

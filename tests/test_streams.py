@@ -49,6 +49,29 @@ def test_a_full_disk_below_a_log_of_stderr_ends_nothing():
     assert (result.returncode, result.stdout) == (0, "data\n")
 
 
+def test_a_full_pipe_of_stderr_that_does_not_block_ends_nothing():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(reader), os.fdopen(writer, "wb") as full:
+        result = run("", stderr=full)
+    assert (result.returncode, result.stdout) == (0, "data\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("utf-8", b"runs/\xff \xce\xb2\n"), ("ascii", b"runs/\\udcff \\u03b2\n")],
+)
+def test_stdout_takes_every_name(encoding, written):
+    program = (
+        "import os\nfrom didcli.commands._streams import mend\nmend()\n"
+        "print(os.fsdecode(b'runs/\\xff'), chr(0x3b2))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, check=True, capture_output=True, env=environment)
+    assert result.stdout == written
+
+
 def test_stderr_is_otherwise_what_it_was():
     result = run("", stderr=subprocess.PIPE)
     assert result.stderr == ("x" * 100_000 + "\n") * 3

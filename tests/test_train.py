@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from conftest import TINY
 from didcli.config import RunConfig, resolve
 from didcli.data import dsprites
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine import reports, run_folder, runs, train
+from didcli.engine import run_folder, runs, train
+from didcli.engine.evaluate import evaluate_run
 from didcli.engine.setup import Setup, step_generator
 from didcli.errors import DataError, DivergedError, RunError, UsageError
 
@@ -59,13 +61,10 @@ def test_a_longer_run_passes_through_the_shorter_one(tiny_config, data_dir, tmp_
     assert checkpoint_bytes(through.path) == checkpoint_bytes(extended.path)
 
 
-def test_a_run_that_begins_anew_forgets_the_scores_of_a_former_one(tiny_config, data_dir, tmp_path):
-    reports.write_report(
-        tmp_path, {"run": {"checkpoint": "ab", "step": 4}, "scores": {"mig": 1.0}, "protocol": {}}
-    )
+def test_a_run_that_begins_anew_forgets_what_is_no_report(tiny_config, data_dir, tmp_path):
+    (tmp_path / "eval.json").write_text('{"scores": {')  # a disk was full
     (tmp_path / "eval.png").write_text("of the same scores")
     (tmp_path / "config.yaml").write_text(longer(tiny_config, seed=7).to_yaml())
-    assert reports.steps_scored(tmp_path) == 4
     stop = train.TrainWatcher(should_stop=lambda: True)
     train.run(tiny_config, tmp_path, resume=True, data_dir=data_dir, watcher=stop)
     assert not (tmp_path / "eval.json").exists()
@@ -252,6 +251,20 @@ def test_the_global_random_state_neither_matters_nor_changes(
     train.run(tiny_config, tmp_path / "run", data_dir=data_dir)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert checkpoint_bytes(tmp_path / "run") == checkpoint_bytes(tiny_run)
+
+
+def test_a_run_that_is_scored_and_has_lost_its_checkpoint_is_not_trained_over(
+    tiny_run, tiny_config, data_dir, tmp_path
+):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
+    evaluate_run(runs.open_run(folder, "cpu"), ["modularity"], data_dir=data_dir)
+    scores = (folder / "eval.json").read_bytes()
+    (folder / "checkpoint.safetensors").unlink()
+    with pytest.raises(RunError, match=r"is gone, and its eval\.json is of step 4"):
+        train.run(tiny_config, folder, resume=True, data_dir=data_dir)
+    assert (folder / "eval.json").read_bytes() == scores
+    train.run(tiny_config, folder, force=True, data_dir=data_dir)
+    assert checkpoint_bytes(folder) == checkpoint_bytes(tiny_run)
 
 
 STOPPED = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}

@@ -69,12 +69,18 @@ def test_a_terminal_that_closes_may_say_so_twice():
 
 
 @pytest.mark.usefixtures("hangups_are_heard")
-def test_a_hangup_that_is_ignored_stays_so():
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
-    exit_on_signals()
-    with graceful_stop() as stop:
-        signal.raise_signal(signal.SIGHUP)
-    assert not stop.requested()
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_so(number):
+    # As nohup leaves SIGHUP, and a script SIGINT for what it starts in the background.
+    former = signal.signal(number, signal.SIG_IGN)
+    try:
+        exit_on_signals()
+        with graceful_stop() as stop:
+            signal.raise_signal(number)
+        assert not stop.requested()
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, former)
 
 
 def test_a_quiet_training_says_nothing(capfd):

@@ -63,11 +63,10 @@ def graceful_stop(notice: str = "") -> Iterator[Stop]:
 
 
 def _asking() -> list[int]:
-    """The signals that ask to stop; SIGHUP not where it is ignored, which is what `nohup` does."""
-    asking: list[int] = [signal.SIGINT, signal.SIGTERM]
-    if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
-        asking.append(_HANGUP)
-    return asking
+    """The signals that ask to stop. Not those that are ignored: `nohup` has SIGHUP so, and a script
+    that starts something in the background SIGINT, which is meant for what is in front."""
+    asking = [signal.SIGINT, signal.SIGTERM, *([] if _HANGUP is None else [_HANGUP])]
+    return [number for number in asking if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:

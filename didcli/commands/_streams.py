@@ -1,5 +1,6 @@
 """stdin, stdout and stderr that were closed before the program began, or stop working under it."""
 
+import codecs
 import io
 import os
 import sys
@@ -15,6 +16,10 @@ def mend() -> None:
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, _nothing(descriptor))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The name of a folder need not be text, nor a label in the encoding of the terminal.
+        utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     sys.stderr.flush()
     sys.stderr = io.TextIOWrapper(
         io.BufferedWriter(_Lossy(sys.stderr.fileno(), "wb", closefd=False)),
@@ -33,9 +38,11 @@ class _Lossy(io.FileIO):
 
     def write(self, data: Any, /) -> int:
         try:
-            return super().write(data)
+            written = super().write(data)
         except OSError:
             return len(data)
+        # A full pipe that does not block takes nothing, and says so by None.
+        return len(data) if written is None else written
 
 
 def _nothing(descriptor: int) -> TextIO:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from didcli import text_input
 from didcli.commands import _options as options
 from didcli.commands._signals import Stop, graceful_stop
 from didcli.errors import DidError, RunError, UsageError
@@ -16,10 +17,8 @@ from didcli.errors import DidError, RunError, UsageError
 if TYPE_CHECKING:
     from didcli.engine.compare import Failure
     from didcli.engine.comparison_jobs import Job, Standing
-    from didcli.engine.comparison_spec import Spec
     from didcli.engine.executors import Execute, Task
 
-STDIN = "-"
 COMPARISONS = Path("comparisons")
 """Folder in which comparisons of specifications are made by default."""
 NAMES_SHOWN = 3
@@ -101,9 +100,10 @@ def compare(
     from didcli.engine import compare as engine
     from didcli.engine import comparison_jobs as runs_wanted
     from didcli.engine.comparison_runs import existing_jobs
+    from didcli.engine.comparison_spec import read_spec
 
     if spec_file is not None and out is not None:
-        spec = _read(spec_file)
+        spec = read_spec(spec_file)
         wanted = runs_wanted.spec_jobs(spec, out)
         kept: tuple[Any, ...] = (engine.SPEC_NAME, spec.text, [job.folder for job in wanted])
     else:
@@ -155,19 +155,11 @@ def _spec_among(targets: Sequence[Path]) -> Path | None:
             f"{first} is one folder; two runs or more can be compared, or what a file asks for",
             hint=instead,
         )
-    if str(first) != STDIN and not first.exists():
+    if str(first) != text_input.STDIN and not first.exists():
         raise UsageError(
             f"there is no {first}", hint="examples/specs/ has specifications; did runs lists runs."
         )
     return first
-
-
-def _read(spec_file: Path) -> "Spec":
-    from didcli.engine.comparison_spec import parse_spec, read_spec
-
-    if str(spec_file) == STDIN:
-        return parse_spec(typer.get_text_stream("stdin").read(), "stdin")
-    return read_spec(spec_file)
 
 
 def _threads(asked: int | None, jobs: int, executor: Executor, own: int) -> int:

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from didcli.data._source import check_choice
 from didcli.data._stored import StoredImages
-from didcli.errors import DataError
+from didcli.errors import DataError, UsageError
 from didcli.interfaces import Dataset
 from didcli.io import once, records
 from didcli.io.file_rows import FileRows
 from didcli.io.paths import data_dir as choose_folder
+from didcli.io.paths import expanded
 
 if TYPE_CHECKING:
     from didcli.data._image_inputs import ImageInput
@@ -59,7 +60,10 @@ class Config:
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("path: say where the images are: did train --data PATH")
-        object.__setattr__(self, "path", str(Path(self.path).expanduser().absolute()))
+        try:
+            object.__setattr__(self, "path", str(expanded(self.path).absolute()))
+        except UsageError as error:
+            raise ValueError(f"path: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def load(
     check_choice("images", "colour", colour, Colour)
     from didcli.data._image_inputs import open_input
 
-    given = open_input(Path(path).expanduser().absolute())
+    given = open_input(expanded(path).absolute())
     labels = given.labels()  # before the work: they may be wrong
     index, pixels = _converted(given, image_size, colour, choose_folder(data_dir), on_progress)
     note = _unreadable(given, index)

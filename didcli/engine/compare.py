@@ -20,6 +20,7 @@ from didcli.engine.executors import Execute, Task, TaskWatcher
 from didcli.engine.reports import read_report
 from didcli.errors import RunConflictError, RunError, StorageError
 from didcli.io.atomic import is_temporary, write_text
+from didcli.io.paths import expanded
 from didcli.scoring.protocol import score_name
 
 SPEC_NAME = "spec.yaml"
@@ -189,7 +190,7 @@ def _task(standing: Standing, data_dir: Path | None) -> Task:
     folder = job.folder.resolve()
     common = ["--device", job.config.train.device, "--threads", str(job.config.train.threads)]
     if data_dir is not None:
-        common += ["--data-dir", str(data_dir.expanduser().resolve())]
+        common += ["--data-dir", str(expanded(data_dir).resolve())]
     settings_file = str(folder / settings.CONFIG_NAME)
     training = ["train", "--config", settings_file, "--out", str(folder), "--resume"]
     scoring = ["eval", str(folder), *job.evaluation.flags()]

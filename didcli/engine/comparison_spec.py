@@ -31,7 +31,7 @@ import yaml
 from annotated_types import Ge, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from didcli import config, registry, yaml_text
+from didcli import config, registry, text_input, yaml_text
 from didcli.config import Layer, RunConfig, Seed
 from didcli.errors import UsageError
 from didcli.scoring.protocol import DciBackend, EvaluationProtocol, SapConvention, deciding
@@ -185,13 +185,15 @@ _Part = TypeVar("_Part", bound=BaseModel)
 
 
 def read_spec(path: Path) -> Spec:
-    """Read and check a specification. Raises UsageError that names every problem at once."""
+    """Read and check a specification; `-` is stdin. Raises UsageError that names every problem at
+    once."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_input.read(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot read {path} as YAML: {reason}", hint=HINT) from error
-    return parse_spec(text, str(path))
+        name = text_input.name(path)
+        raise UsageError(f"cannot read {name} as YAML: {reason}", hint=HINT) from error
+    return parse_spec(text, text_input.name(path))
 
 
 def parse_spec(text: str, name: str) -> Spec:

@@ -91,6 +91,13 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
     return torch.autocast(device.type, dtype=precision, enabled=enabled, cache_enabled=False)
 
 
+def memory_format(device: torch.device) -> torch.memory_format:
+    """How images and weights lie in memory: channels last, in which convolutions are up to twice as
+    fast, most of all in bfloat16. But not on MPS, where batch norm then has wrong gradients in
+    many a torch (https://github.com/pytorch/pytorch/issues/175189)."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
 @contextmanager
 def exact_float32() -> Iterator[None]:
     """Convolutions that are to be in float32 have all its 24 bits inside, on CUDA too.

@@ -7,11 +7,13 @@ Three lines score any encoder:
     print(report["scores"])
 """
 
+import hashlib
 import importlib.metadata
 import itertools
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -152,12 +154,22 @@ def evaluate_run(
         "training_seed": run.config.train.seed,
         "precision": "float32",
     }
+    if not _is_grid_in_order(table):
+        # Labels of a user's own images change without the images.
+        report["run"]["factors_sha256"] = hashlib.sha256(table.factors.tobytes()).hexdigest()
     report["versions"]["torch"] = importlib.metadata.version("torch")
     try:
         reports.keep_report(run.path, report)
     except StorageError as error:  # a colleague's run, a full disk: the scores are not lost by it
         report["notes"].append(f"the scores are not kept in the run folder: {error}")
     return report
+
+
+def _is_grid_in_order(table: CodeTable) -> bool:
+    """Whether the sizes of the factors say what each row's are: all combinations, one row each, the
+    last factor fastest."""
+    rows = np.ravel_multi_index(tuple(table.factors.T), table.factor_sizes)
+    return len(rows) == prod(table.factor_sizes) and bool((np.diff(rows) == 1).all())
 
 
 def picture(report: Mapping[str, Any], title: str) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from didcli import registry
 from didcli.config import RunConfig
 from didcli.engine import checkpoint as checkpoints
-from didcli.engine.device import choose_device, exact_float32
+from didcli.engine.device import choose_device, exact_float32, memory_format
 from didcli.engine.run_settings import checked_settings
 from didcli.errors import DataError, RunError
 from didcli.interfaces import Dataset
@@ -49,8 +49,7 @@ class Run:
         self.device = device
         method = build_method(self.config, self.image_shape)
         checkpoints.restore(method, checkpoint, optimisers=False)
-        # Channels last: convolutions are up to twice as fast so.
-        method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        method.to(device=device, memory_format=memory_format(device))  # type: ignore[call-overload]
         self.method: torch.nn.Module = method.eval()
         self.latent_dim: int = cast("Method", method).latent_dim
         self.code_range: tuple[float, float] = cast("Method", method).code_range
@@ -147,9 +146,10 @@ def load_dataset(
 
 
 def to_unit_range(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """(B, C, H, W) uint8, 0..255 -> float32 in [0, 1] on the device, channels last."""
-    tensor = torch.from_numpy(images).to(device, non_blocking=True)
-    return tensor.to(torch.float32, memory_format=torch.channels_last).div_(255.0)
+    """(B, C, H, W) uint8, 0..255 -> float32 in [0, 1] on the device, in its `memory_format`."""
+    # Not non_blocking: the array may be gone before MPS has read it.
+    tensor = torch.from_numpy(images).to(device)
+    return tensor.to(torch.float32, memory_format=memory_format(device)).div_(255.0)
 
 
 def _settled(config: RunConfig, source: str) -> RunConfig:

@@ -69,8 +69,8 @@ def set_up(
     torch.set_num_threads(threads)
     dataset = runs.load_dataset(config, data_dir, on_data, as_from=as_from)
     module = runs.build_method(_for_dataset(config, dataset), dataset.image_shape)
-    # Channels last: convolutions in bfloat16 are fastest so, on CPUs and on GPUs.
-    module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = devices.memory_format(device)
+    module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     return Setup(config, dataset, module.train(), device, precision, threads)
 
 
@@ -91,8 +91,10 @@ def _for_dataset(config: RunConfig, dataset: Dataset) -> RunConfig:
 
 def _device(asked: str) -> torch.device:
     if parallel.processes() == 1:
-        return devices.choose_device(asked)
-    device = devices.choose_shared_device(asked, *processes.local())
+        device = devices.choose_device(asked)
+    else:
+        device = devices.choose_shared_device(asked, *processes.local())
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # NCCL and the autograd threads work on the current one
+        # NCCL and the autograd threads work on the current one, and torch tells its precisions.
+        torch.cuda.set_device(device)
     return device

@@ -111,6 +111,11 @@ def run(
     new = first and run_folder.claim(out, resume=resume, force=force)
     with run_folder.locked(out, new=new) if first else nullcontext():
         former = _former(out) if resume else None
+        if resume and former is None and (scored := reports.steps_scored(out)):
+            raise RunError(
+                f"the checkpoint of {out} is gone, and its {reports.FILE_NAME} is of step {scored}",
+                hint="Train it anew, and lose those scores: --force. Or begin another: --out DIR.",
+            )
         setup = set_up(config, data_dir, watcher.on_data, as_from=former.source if former else "")
         if force and first:
             run_folder.clear(out)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import platformdirs
 
+from didcli.errors import UsageError
+
 ENVIRONMENT_VARIABLE = "DID_DATA_DIR"
 
 
@@ -15,8 +17,18 @@ def data_dir(explicit: Path | str | None = None) -> Path:
     whoever writes into it makes it.
     """
     if explicit is not None:
-        return Path(explicit).expanduser()
+        return expanded(explicit)
     from_environment = os.environ.get(ENVIRONMENT_VARIABLE)
     if from_environment:
-        return Path(from_environment).expanduser()
+        return expanded(from_environment)
     return Path(platformdirs.user_cache_dir("did", appauthor=False))
+
+
+def expanded(path: Path | str) -> Path:
+    """The path, with a home directory for a leading `~`. Raises UsageError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{path} is in no home directory that there is", hint="Give the whole path."
+        ) from None

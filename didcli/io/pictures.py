@@ -125,7 +125,8 @@ def draw_slider(picture: Image.Image, fraction: float, low: str, high: str) -> I
     draw.text((GAP, middle), low, INK, font=_font(), anchor="lm")
     draw.text((picture.width - GAP, middle), high, INK, font=_font(), anchor="rm")
     draw.line((left, middle, right, middle), FAINT, width=2)
-    draw.circle((left + fraction * (right - left), middle), LINE // 3, INK)
+    x, radius = left + fraction * (right - left), LINE // 3
+    draw.ellipse((x - radius, middle - radius, x + radius, middle + radius), INK)
     return extended
 
 

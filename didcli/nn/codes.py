@@ -244,8 +244,10 @@ def within_range(config: CodeConfig, seen: Tensor, reach: Tensor) -> Tensor:
 
 def _put(codes: Tensor, columns: list[int], *values: Tensor) -> Tensor:
     """`codes` with other values, (B,) each, in these columns."""
-    place = torch.tensor(columns, device=codes.device)
-    return codes.index_copy(1, place, torch.stack(values, dim=1))
+    parts = list(codes.unbind(1))  # not index_copy, which MPS lacks up to torch 2.7
+    for column, value in zip(columns, values, strict=True):
+        parts[column] = value
+    return torch.stack(parts, dim=1)
 
 
 def uniform(shape: tuple[int, int], device: torch.device, rng: torch.Generator) -> Tensor:

@@ -54,7 +54,7 @@ class EvaluationProtocol:
 
 def score_name(score: str, protocol: Mapping[str, Any]) -> str:
     """What people read for a score: SAP is two different scores, and says which."""
-    return f"sap ({protocol['sap']})" if score == "sap" else score
+    return f"sap ({protocol.get('sap', 'of unknown kind')})" if score == "sap" else score
 
 
 def deciding(protocol: Mapping[str, Any]) -> dict[str, Any]:
