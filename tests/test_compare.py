@@ -319,6 +319,26 @@ def test_tables_say_which_images_and_whether_versions_differ(finished):
     assert after.notes == (new, *before.notes)
 
 
+@pytest.mark.parametrize(
+    ("kind", "note"),
+    [
+        ("discrete", "sap (discrete) is the accuracy of a linear SVM"),
+        ("continuous", "sap (continuous) is squared correlation"),
+    ],
+)
+def test_a_table_says_which_sap_it_has(finished, kind, note):
+    jobs = []
+    for job in finished:
+        report = json.loads((job.folder / "eval.json").read_text())
+        report["scores"]["sap"] = 0.5
+        report["protocol"]["sap"] = kind
+        (job.folder / "eval.json").write_text(json.dumps(report))
+        options = job.evaluation.options.model_copy(update={"sap": kind})
+        evaluation = dataclasses.replace(job.evaluation, metrics=("mig", "sap"), options=options)
+        jobs.append(dataclasses.replace(job, evaluation=evaluation))
+    assert note in compare.collect(comparison_jobs.examine(jobs)).notes
+
+
 def test_the_folder_is_held_and_keeps_what_the_comparison_is_of(tmp_path):
     out = tmp_path / "out"
     with (

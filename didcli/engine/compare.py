@@ -181,7 +181,10 @@ def _note_on_versions(versions: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _note_on_sap(scores: Collection[str], protocol: Mapping[str, Any]) -> list[str]:
-    return [f"sap is {score_name('sap', protocol)}"] if "sap" in scores else []
+    if "sap" not in scores:
+        return []
+    means = {"discrete": "the accuracy of a linear SVM", "continuous": "squared correlation"}
+    return [f"{score_name('sap', protocol)} is {means[protocol['sap']]}"]
 
 
 def _task(standing: Standing, data_dir: Path | None) -> Task:
