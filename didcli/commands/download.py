@@ -149,13 +149,14 @@ def _render(offer: "Offer", folder: Path, *, force: bool, quiet: bool) -> "list[
     if not offer.can_render:
         raise UsageError(f"{offer.name} cannot be drawn, only fetched", hint=offers.SEE_ALL)
     from didcli.io.download import FetchResult
+    from didcli.io.paths import drawn_file
 
     if force:
         for path in offers.rendered_files(offer.name, folder):
             path.unlink()
     with options.data_progress(quiet) as on_data:
         dataset = offer.module.load(source="rendered", data_dir=folder, on_progress=on_data)
-    path = folder / f"{offer.name}-{dataset.source.replace(' ', '-')}.bits"
+    path = folder / drawn_file(offer.name, dataset.source)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return [FetchResult(path, downloaded=False, size=path.stat().st_size, sha256=sha256)]

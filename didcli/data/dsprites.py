@@ -19,6 +19,7 @@ from didcli.errors import DataError
 from didcli.interfaces import Dataset
 from didcli.io import published, records
 from didcli.io.paths import data_dir as choose_folder
+from didcli.io.paths import drawn_file
 from didcli.io.remote import RemoteFile
 from didcli.render import dsprites as renderer
 
@@ -154,7 +155,7 @@ def from_bits(
 def _rendered(folder: Path, on_progress: records.OnProgress | None) -> StoredImages:
     source = f"rendered v{renderer.VERSION}"
     packed = records.ensure(
-        folder / f"dsprites-rendered-v{renderer.VERSION}.bits",
+        folder / drawn_file("dsprites", source),
         records.Content(source, prod(FACTOR_SIZES), renderer.IMAGE_BYTES),
         renderer.blocks,
         on_progress,

@@ -19,6 +19,7 @@ from didcli.interfaces import Dataset
 from didcli.io import published, records
 from didcli.io.file_rows import FileRows
 from didcli.io.paths import data_dir as choose_folder
+from didcli.io.paths import drawn_file
 from didcli.io.remote import RemoteFile
 from didcli.render import shapes3d as renderer
 
@@ -127,7 +128,7 @@ def _rendered(folder: Path, on_progress: records.OnProgress | None) -> StoredIma
 
     source = f"rendered v{renderer.VERSION}"
     table = records.ensure(
-        folder / f"shapes3d-rendered-v{renderer.VERSION}.bits",
+        folder / drawn_file("shapes3d", source),
         records.Content(source, renderer.POSES, renderer.POSE_BYTES),
         renderer.blocks,
         on_poses,

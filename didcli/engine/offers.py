@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from didcli import registry
 from didcli.errors import UsageError
+from didcli.io.paths import drawn_file
 
 if TYPE_CHECKING:
     from didcli.io.remote import RemoteFile
@@ -81,7 +82,7 @@ def of_kind(offer: Offer, kind: str | None) -> Offer:
 
 def rendered_files(name: str, folder: Path) -> list[Path]:
     """What is here of the rendered set, of any version."""
-    return sorted(folder.glob(f"{name}-rendered-v*.bits"))
+    return sorted(folder.glob(drawn_file(name, "rendered v*")))
 
 
 def listing_of(offer: Offer, folder: Path) -> dict[str, Any]:

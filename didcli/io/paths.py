@@ -32,3 +32,9 @@ def expanded(path: Path | str) -> Path:
         raise UsageError(
             f"{path} is in no home directory that there is", hint="Give the whole path."
         ) from None
+
+
+def drawn_file(name: str, source: str) -> str:
+    """Name of the file of a set that is drawn here: `dsprites-rendered-v1.bits`. source: as runs
+    record it, `rendered v1`."""
+    return f"{name}-{source.replace(' ', '-')}.bits"
