@@ -103,7 +103,8 @@ def run(
 
     Raises RunConflictError when `out` holds a run (without `resume` or `force`) or is in use,
     DivergedError when losses or weights are no longer finite; the last good checkpoint is then
-    kept. UsageError when resuming with settings that would make it another run.
+    kept. UsageError when resuming with settings that would make it another run, RunError when what
+    was to go on has scores and no checkpoint any more.
     """
     watcher = watcher or TrainWatcher()
     parallel.check_divisible(config.train.batch_size, "images of a batch (train.batch_size)")
