@@ -275,6 +275,17 @@ def test_scores_of_other_labels_are_replaced(tmp_path, monkeypatch):
     assert kept["scores"].keys() == {"sap", "mig"}  # of the same labels
 
 
+def test_labels_of_more_combinations_than_can_be_numbered_are_known_by_their_digest(
+    tmp_path, monkeypatch
+):
+    run = runs.open_run(make_run(tmp_path / "run"), device="cpu")
+    dataset = make_dataset()
+    dataset.factors = np.repeat(np.arange(len(dataset))[:, None], 8, axis=1)
+    dataset.factor_names, dataset.factor_sizes = tuple("abcdefgh"), (len(dataset),) * 8
+    monkeypatch.setattr(run, "dataset", lambda *_: dataset)
+    assert len(engine.evaluate_run(run, ["modularity"], FEW)["run"]["factors_sha256"]) == 64
+
+
 def test_what_is_to_be_known_of_the_dataset_is_said_and_kept(tmp_path, monkeypatch):
     run = runs.open_run(make_run(tmp_path / "run"), device="cpu")
     dataset = make_dataset()

@@ -168,8 +168,10 @@ def evaluate_run(
 def _is_grid_in_order(table: CodeTable) -> bool:
     """Whether the sizes of the factors say what each row's are: all combinations, one row each, the
     last factor fastest."""
+    if len(table.factors) != prod(table.factor_sizes):  # which may be more than int64 holds
+        return False
     rows = np.ravel_multi_index(tuple(table.factors.T), table.factor_sizes)
-    return len(rows) == prod(table.factor_sizes) and bool((np.diff(rows) == 1).all())
+    return bool((np.diff(rows) == 1).all())
 
 
 def picture(report: Mapping[str, Any], title: str) -> bytes:
