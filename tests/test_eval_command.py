@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from typing import get_type_hints
 
@@ -165,6 +166,7 @@ def test_a_signal_ends_the_scoring_at_once(codes, number, code):
     ) as process:
         try:
             first = process.stdout.readline()
+            time.sleep(0.2)  # a signal while the main thread lies down to wait would not wake it
             process.send_signal(number)
             _, said = process.communicate(timeout=60)
         finally:
