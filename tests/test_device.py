@@ -96,11 +96,6 @@ def test_autocast_sees_weights_that_changed_within_it():
         assert layer(torch.ones(1, 1)).item() == pytest.approx(before + 1.0, abs=0.02)
 
 
-def test_threads_default_to_the_cores_of_this_process():
-    assert devices.choose_threads(0) >= 1
-    assert devices.choose_threads(3) == 3
-
-
 def test_the_first_line_names_device_precision_and_threads():
     assert devices.describe(CPU, torch.bfloat16, 2) == "cpu (2 threads), bf16"
     assert devices.describe(CPU, torch.float32, 1) == "cpu (1 thread), fp32"

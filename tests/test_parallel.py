@@ -283,9 +283,3 @@ def test_processes_have_a_gpu_each_or_the_cpu(monkeypatch):
             devices.choose_shared_device(asked, 0, count)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert devices.choose_shared_device("auto", 1, 2) == torch.device("cpu")
-
-
-def test_processes_on_one_machine_share_its_cores(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
-    assert [devices.choose_threads(0, count) for count in (1, 2, 3, 16)] == [8, 4, 2, 1]
-    assert devices.choose_threads(3, 2) == 3

@@ -49,6 +49,7 @@ def test_clearing_takes_only_what_a_run_wrote(tiny_run, tmp_path):
     written |= {
         traversal_files.file_name((1, 3), 6, "gif"),
         traversal_files.file_name(range(6), 6, "png"),
+        traversal_files.file_name(range(100), 200, "png"),
     }
     for name in mine | written | {"job.log", ".eval.json.99.tmp"}:
         (folder / name).write_text("text")

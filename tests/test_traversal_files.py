@@ -48,6 +48,14 @@ def test_the_file_is_never_the_picture_that_training_refreshes():
     assert traversal_files.file_name([5, 0], 6, "html") == "traverse-dim5-0.html"
 
 
+def test_a_hundred_dimensions_fit_into_a_file_s_name(tmp_path):
+    names = {traversal_files.file_name(range(k, 100 + k), 200, "png") for k in (1, 2)}
+    assert len(names) == 2
+    for name in names:
+        (tmp_path / name).touch()
+        assert name.startswith("traverse-dim-100-")
+
+
 def test_the_png_has_a_block_a_dimension_a_row_an_anchor_and_a_column_a_value(traversal):
     content = traversal_files.render(traversal, ["dim 4", "dim 1: pos_x (0.41)"], "png", title="")
     with Image.open(io.BytesIO(content)) as file:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import didcli
+from didcli.io.paths import ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
     from didcli.io.records import OnProgress
@@ -33,7 +34,7 @@ def _say_versions(context: typer.Context, asked: bool) -> None:
 
 RunsDir = Annotated[Path, typer.Option(help="Folder of run folders.", envvar="DID_RUNS_DIR")]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Folder of datasets and caches.", envvar="DID_DATA_DIR")
+    Path | None, typer.Option(help="Folder of datasets and caches.", envvar=ENVIRONMENT_VARIABLE)
 ]
 Threads = Annotated[int, typer.Option(min=0, max=10_000, help=THREADS_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

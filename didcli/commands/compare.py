@@ -13,6 +13,7 @@ from didcli import text_input
 from didcli.commands import _options as options
 from didcli.commands._signals import Stop, graceful_stop
 from didcli.errors import DidError, RunError, UsageError
+from didcli.io.cores import choose_threads
 
 if TYPE_CHECKING:
     from didcli.engine.compare import Failure
@@ -164,11 +165,8 @@ def _spec_among(targets: Sequence[Path]) -> Path | None:
 
 def _threads(asked: int | None, jobs: int, executor: Executor, own: int) -> int:
     """CPU threads of a run whose settings say `own`; 0 says nothing."""
-    from didcli.engine.device import choose_threads
-
-    if asked or own:
-        return asked or own
-    return 1 if executor is Executor.ray else max(choose_threads(0) // jobs, 1)
+    shared = 1 if executor is Executor.ray else choose_threads(0, jobs)
+    return asked or own or shared
 
 
 def _executor(

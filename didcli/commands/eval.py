@@ -14,6 +14,7 @@ import typer
 from didcli import registry
 from didcli.commands import _options as options
 from didcli.errors import DataError, UsageError
+from didcli.io.cores import choose_threads
 from didcli.scoring.protocol import (
     DciBackend,
     EvaluationProtocol,
@@ -140,7 +141,6 @@ def evaluate(
         return
 
     from didcli.engine import evaluate as engine
-    from didcli.io.cores import usable_cores
 
     protocol = EvaluationProtocol(
         train_points=train_points,
@@ -151,7 +151,7 @@ def evaluate(
         eval_seed=eval_seed,
         eval_seeds=eval_seeds,
         disjoint=disjoint,
-        threads=threads or usable_cores(),
+        threads=choose_threads(threads),
     )
     if codes is not None:
         title, folder = "stdin" if codes == "-" else codes, Path()

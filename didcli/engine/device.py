@@ -7,7 +7,7 @@ import torch
 
 from didcli.config import Precision
 from didcli.errors import UsageError
-from didcli.io.cores import usable_cores
+from didcli.io.cores import choose_threads
 
 
 def available_devices() -> list[str]:
@@ -66,14 +66,6 @@ def choose_precision(asked: Precision, device: torch.device) -> torch.dtype:
         raise UsageError("did does not run bf16 on mps", hint="Pass --precision fp32.")
     wanted = asked == "bf16" or _computes_in_bfloat16(device)
     return torch.bfloat16 if wanted else torch.float32
-
-
-def choose_threads(asked: int, processes: int = 1) -> int:
-    """0 is one thread for each core that this process may use, less what goes to the others of
-    `processes` that do the same on this machine."""
-    if asked:
-        return asked
-    return max(usable_cores() // processes, 1)
 
 
 def use_threads(asked: int) -> None:

@@ -13,6 +13,7 @@ from didcli.config import RunConfig, Section
 from didcli.engine import device as devices
 from didcli.engine import processes, runs
 from didcli.interfaces import Dataset, Method
+from didcli.io.cores import choose_threads
 from didcli.io.records import OnProgress
 from didcli.nn import parallel
 
@@ -65,7 +66,7 @@ def set_up(
     """
     device = _device(config.train.device)
     precision = devices.choose_precision(config.train.precision, device)
-    threads = devices.choose_threads(config.train.threads, processes.local()[1])
+    threads = choose_threads(config.train.threads, processes.local()[1])
     torch.set_num_threads(threads)
     dataset = runs.load_dataset(config, data_dir, on_data, as_from=as_from)
     module = runs.build_method(_for_dataset(config, dataset), dataset.image_shape)

@@ -1,5 +1,6 @@
 """A traversal as a file: PNG, GIF, or an HTML page with a slider for each dimension."""
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,15 +12,22 @@ GIF_PERIOD_MS = 3000
 """Time that an animation takes, there and back."""
 GIF_FRAME_MS = (40, 300)
 """Shortest and longest frame: viewers slow down what is faster, and what is slower stutters."""
+LONGEST_NAME = 100
+"""Characters that the dimensions take in the name of a file."""
 
 
 def file_name(dims: Sequence[int], latent_dim: int, suffix: str) -> str:
-    """`traverse.png` for all dimensions, else `traverse-dim3.png` or `traverse-dim0-1-5.png`.
+    """`traverse.png` for all dimensions, else `traverse-dim3.png` or `traverse-dim0-1-5.png`. Where
+    that is longer than a file's name may be, it has the number of dimensions and a checksum.
 
     Not `traversal.png`, which is the picture that training refreshes.
     """
-    every = list(dims) == list(range(latent_dim))
-    return f"traverse{'' if every else '-dim' + '-'.join(map(str, dims))}.{suffix}"
+    if list(dims) == list(range(latent_dim)):
+        return f"traverse.{suffix}"
+    named = "-".join(map(str, dims))
+    if len(named) > LONGEST_NAME:
+        named = f"-{len(dims)}-{zlib.crc32(named.encode())}"
+    return f"traverse-dim{named}.{suffix}"
 
 
 def render(traversal: Traversal, labels: Sequence[str], suffix: str, *, title: str) -> bytes:

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import platformdirs
-
 from didcli.errors import UsageError
 
 ENVIRONMENT_VARIABLE = "DID_DATA_DIR"
@@ -21,6 +19,8 @@ def data_dir(explicit: Path | str | None = None) -> Path:
     from_environment = os.environ.get(ENVIRONMENT_VARIABLE)
     if from_environment:
         return expanded(from_environment)
+    import platformdirs  # not at the top: `did --help` has no use for it
+
     return Path(platformdirs.user_cache_dir("did", appauthor=False))
 
 
