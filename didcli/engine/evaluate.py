@@ -27,6 +27,7 @@ from didcli.errors import DataError, StorageError, UsageError
 from didcli.io import arrays
 from didcli.io.heatmap import Panel, draw
 from didcli.scoring.guards import inspect
+from didcli.scoring.outcomes import Outcome, details_of, notes_of, scores_of
 from didcli.scoring.protocol import EvaluationProtocol, Result, UndefinedError
 from didcli.scoring.table import CodeTable, code_table
 
@@ -51,8 +52,6 @@ LIBRARIES = ("didcli", "numpy", "scikit-learn", "scipy", "numba")
 
 OnStage = Callable[[str, int, int, str], None]
 """Called with the title of the stage, the steps done, their total, and what is next."""
-MetricOutcome = Result | str
-"""What a metric gave, or why it has no score."""
 
 
 def evaluate(
@@ -82,7 +81,7 @@ def evaluate(
     seeds = range(protocol.eval_seed, protocol.eval_seed + protocol.eval_seeds)
     steps = [(kind, *step) for kind in tables for step in itertools.product(wanted[kind], seeds)]
 
-    outcomes: dict[str, dict[str, list[MetricOutcome]]] = {kind: {} for kind in tables}
+    outcomes: dict[str, dict[str, list[Outcome]]] = {kind: {} for kind in tables}
     for done, (kind, name, seed) in enumerate(steps):
         if on_progress is not None:
             on_progress("Scoring", done, len(steps), name)
@@ -91,13 +90,13 @@ def evaluate(
         on_progress("Scoring", len(steps), len(steps), "")
     return {
         "schema": SCHEMA,
-        **_summary(outcomes["scores"], several=len(seeds) > 1),
-        **({"chance": _summary(outcomes["chance"])["scores"]} if outcomes["chance"] else {}),
+        **scores_of(outcomes["scores"], several=len(seeds) > 1),
+        **({"chance": scores_of(outcomes["chance"])["scores"]} if outcomes["chance"] else {}),
         "protocol": protocol.as_dict(),
         "data": facts,
-        "details": _details(outcomes["scores"]),
+        "details": details_of(outcomes["scores"]),
         "versions": _versions(),
-        "notes": notes + _notes(outcomes["scores"]),
+        "notes": notes + notes_of(outcomes["scores"]),
     }
 
 
@@ -222,7 +221,7 @@ def read_code_table(file: IO[bytes], name: str) -> CodeTable:
     )
 
 
-def _score(table: CodeTable, name: str, protocol: EvaluationProtocol, seed: int) -> MetricOutcome:
+def _score(table: CodeTable, name: str, protocol: EvaluationProtocol, seed: int) -> Outcome:
     """One metric with a generator of its own, as in the reference."""
     metric = registry.load("metrics", name)
     try:
@@ -237,84 +236,10 @@ def _needs_baseline(name: str) -> bool:
     return bool(getattr(registry.load("metrics", name), "NEEDS_BASELINE", False))
 
 
-def _summary(
-    outcomes: Mapping[str, Sequence[MetricOutcome]], *, several: bool = False
-) -> dict[str, dict[str, Any]]:
-    """`scores`, and for several evaluations `scores_sd` and `scores_per_seed`, by score."""
-    per_seed: dict[str, list[float | None]] = {
-        key: [_number(outcome, key) for outcome in evaluations]
-        for name, evaluations in outcomes.items()
-        for key in registry.load("metrics", name).SCORES
-    }
-    summary: dict[str, dict[str, Any]] = {
-        "scores": {key: _over_seeds(np.mean, values) for key, values in per_seed.items()}
-    }
-    if several:
-        summary["scores_sd"] = {key: _over_seeds(_sd, vals) for key, vals in per_seed.items()}
-        summary["scores_per_seed"] = per_seed
-    return summary
-
-
-def _number(outcome: MetricOutcome, key: str) -> float | None:
-    if isinstance(outcome, str) or key in outcome.undefined:
-        return None
-    value = float(outcome.scores[key])
-    return value if np.isfinite(value) else None
-
-
-def _over_seeds(statistic: Callable[[Any], Any], values: Sequence[float | None]) -> float | None:
-    """None as soon as one evaluation has no score: the others would be a biased choice."""
-    return None if None in values else float(statistic(values))
-
-
-def _sd(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1))
-
-
-def _details(outcomes: Mapping[str, Sequence[MetricOutcome]]) -> dict[str, Any]:
-    return {
-        name: _plain(evaluations[0].details)
-        for name, evaluations in outcomes.items()
-        if isinstance(evaluations[0], Result)
-    }
-
-
-def _notes(outcomes: Mapping[str, Sequence[MetricOutcome]]) -> list[str]:
-    notes = []
-    for name, evaluations in outcomes.items():
-        for outcome in evaluations:
-            if isinstance(outcome, str):
-                notes.append(f"{name}: not defined: {outcome}")
-                continue
-            notes += [f"{name}: {note}" for note in outcome.notes]
-            notes += [
-                f"{name}: {key} is not defined: {why}" for key, why in outcome.undefined.items()
-            ]
-            notes += [
-                f"{name}: {key} is not defined: it came out as {value}"
-                for key, value in outcome.scores.items()
-                if not np.isfinite(value)
-            ]
-    return list(dict.fromkeys(notes))  # the same note of several seeds once, in order
-
-
 def _shuffled(table: CodeTable, seed: int) -> CodeTable:
     """The table with its codes in random order: the same latents, factors they know nothing of."""
     order = np.random.default_rng(seed).permutation(len(table))
     return replace(table, codes=table.codes[order])
-
-
-def _plain(value: Any) -> Any:
-    """Nested lists, numbers and strings for JSON; None for what is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
 
 
 def _versions() -> dict[str, str]:
