@@ -15,8 +15,12 @@ from didcli import config as settings
 from didcli.data._stored import StoredImages
 from didcli.engine.runs import Run, open_run
 
-# One CPU thread for every test: small networks gain nothing from more, and runs stay equal.
-torch.set_num_threads(1)
+# What the caller's shell has set is not what is tested, in this process or in those it starts.
+for name in ("DID_MIRROR", "COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+for name in ("http_proxy", "https_proxy", "all_proxy"):
+    os.environ.pop(name, None)
+    os.environ.pop(name.upper(), None)
 
 # A shell that starts tests in the background has them, and what they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -29,8 +33,17 @@ TINY = [
     *("train.device=cpu", "train.threads=1", "train.precision=fp32"),
 ]
 """Settings of a DiD run that takes milliseconds a step."""
+PATIENCE = 600.0
+"""Seconds after which something that a test waits for is taken to hang. No test measures speed."""
 
 Did = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """One CPU thread for every test: small networks gain nothing from more, and runs stay equal.
+    Commands that are called in this process choose a number, and leave it so."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +60,7 @@ def did(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Did:
 
     def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "didcli", *arguments]
-        defaults: dict[str, object] = {"cwd": folder, "env": environment, "timeout": 120}
+        defaults: dict[str, object] = {"cwd": folder, "env": environment, "timeout": PATIENCE}
         return subprocess.run(
             command, check=False, capture_output=True, text=True, **{**defaults, **options}
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import TINY
+from conftest import PATIENCE, TINY
 from random_run import make_dataset
 
 from didcli import cli
@@ -222,13 +222,13 @@ def test_ctrl_c_saves_what_is_under_way(compare, tmp_path):
 
     process = compare(tmp_path / "spec.yaml", "--out", tmp_path / "out", start=start)
     checkpoint = tmp_path / "out" / "runs" / "DiD-s1" / checkpoints.FILE_NAME
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not checkpoint.exists():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert "stopped, saved; the same command goes on" in said
     step = checkpoints.describe(checkpoint)["step"]

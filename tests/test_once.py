@@ -4,6 +4,7 @@ import sys
 import textwrap
 
 import pytest
+from conftest import PATIENCE
 
 from didcli.errors import StorageError
 from didcli.io import once
@@ -87,7 +88,7 @@ def test_of_two_processes_one_makes_the_file_and_the_other_waits(tmp_path):
         print(once.ensure(path, read, write).decode())
     """
     children = [child(body, tmp_path / "file", tmp_path / "log") for _ in range(2)]
-    outputs = [process.communicate(timeout=30) for process in children]
+    outputs = [process.communicate(timeout=PATIENCE) for process in children]
     assert outputs == [("made.\n", "")] * 2
     assert (tmp_path / "log").read_text() == "x"
 
@@ -123,7 +124,7 @@ def test_a_full_disk_says_where_else_the_file_could_go(tmp_path):
             print(error.exit_code, error, error.hint, sep="|")
     """
     with child(body, tmp_path / "file") as process:
-        code, message, hint = process.communicate(timeout=30)[0].strip().split("|")
+        code, message, hint = process.communicate(timeout=PATIENCE)[0].strip().split("|")
     assert code == "7"
     assert message == f"no space is left for {tmp_path / 'file'}"
     assert "--data-dir" in hint

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import PATIENCE, TINY
 
 from didcli.config import RunConfig, resolve
 from didcli.engine import checkpoint as checkpoints
@@ -121,7 +121,7 @@ def test_every_method_takes_the_steps_that_one_process_takes(start):
         start(sys.executable, script, rank, RANK=rank, LOCAL_RANK=rank, **meeting)
         for rank in ("0", "1")
     ]
-    (out, err), (_, other_err) = (process.communicate(timeout=120) for process in started)
+    (out, err), (_, other_err) = (process.communicate(timeout=PATIENCE) for process in started)
     assert [process.returncode for process in started] == [0, 0], err + other_err
     differences = json.loads(out)
     assert differences.keys() >= {"vae {}", "beta_vae {}"}
@@ -135,7 +135,7 @@ def test_did_by_two_processes_is_the_run_of_one_and_one_goes_on_with_it(
     did = ("train.log_every=1", "method.overlap=absolute", "train.batch_size=8")
     longer, shorter = config_of(data, *did), config_of(data, *did, steps=2)
     process = by_two(shorter, tmp_path / "run")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert out == f"{tmp_path / 'run'}\n"  # the first process alone speaks
     assert err.count("getting ready") == 1
@@ -157,7 +157,7 @@ def test_two_processes_go_on_with_a_vae_of_one(data, environment, by_two, tmp_pa
     train.run(short, tmp_path / "run", data_dir=data_dir)
 
     process = by_two(config, tmp_path / "run", "--resume")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert out == f"{tmp_path / 'run'}\n"
 
@@ -166,12 +166,12 @@ def test_two_processes_go_on_with_a_vae_of_one(data, environment, by_two, tmp_pa
 
 def test_sigterm_saves_one_step_that_all_have_done(data, by_two, tmp_path):
     process = by_two(config_of(data, *VAE, steps=100_000), tmp_path / "run")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "run" / checkpoints.FILE_NAME).exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert out == ""
     assert err.count("saved; go on with did train --resume --out") == 1
@@ -202,7 +202,9 @@ def test_an_error_of_one_process_ends_all_and_is_the_one_that_is_told(data, by_t
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     process = by_two(config_of(data, *VAE, steps=9), tmp_path / "run", program=(str(script),))
-    out, err = process.communicate(timeout=300)  # the other one is ended, as it waits for an hour
+    out, err = process.communicate(
+        timeout=PATIENCE
+    )  # the other one is ended, as it waits for an hour
     assert process.returncode == 1
     assert out == ""
     assert err.count("\nhint: ") == 1
@@ -215,7 +217,7 @@ def test_an_error_of_one_process_ends_all_and_is_the_one_that_is_told(data, by_t
 
 def test_a_batch_that_cannot_be_shared_out_is_a_usage_error_said_once(data, by_two, tmp_path):
     process = by_two(config_of(data, *VAE, "train.batch_size=5"), tmp_path / "run")
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert err.count("error: 5 images of a batch (train.batch_size) cannot be shared out") == 1
     assert "hint: Give a multiple of 2" in err

@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+from conftest import PATIENCE
 
 from didcli.io.progress import amount, duration, is_animated, progress
 
@@ -149,7 +150,6 @@ def run_on_a_terminal(program: str = PROGRAM, **environment: str) -> tuple[str, 
         env={**os.environ, "TERM": "xterm", "COLUMNS": "100", **environment},
     )
     os.close(theirs)
-    stdout, _ = process.communicate(timeout=20)
     shown = b""
     try:
         while block := os.read(ours, 65536):
@@ -157,6 +157,7 @@ def run_on_a_terminal(program: str = PROGRAM, **environment: str) -> tuple[str, 
     except OSError:  # Linux says so when the other end is closed
         pass
     os.close(ours)
+    stdout, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     return stdout, shown.decode()
 

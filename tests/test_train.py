@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import PATIENCE, TINY
 
 from didcli.config import RunConfig, resolve
 from didcli.data import dsprites
@@ -281,12 +281,12 @@ def test_a_killed_process_resumes_to_the_same_bytes(did, data_dir, tiny_config, 
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "run" / "checkpoint.safetensors").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == STOPPED.get(number, -9), err
     assert out == ""
@@ -311,7 +311,7 @@ def test_a_signal_while_the_dataset_is_made_ends_at_once(tmp_path, number, code)
         while "Preparing the dataset" not in (line := process.stderr.readline()):
             assert line, "it ended"
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == code, said
